@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The connection table: every conversation that crosses the switch, found by either of its two tuples.
+ *
+ * One connection is two halves, one cache line each: half 0 is what a packet in the original direction finds, half 1
+ * one of the reply direction. They are neighbours in memory (id*2 and id*2+1, the "ref"), because a translated packet reads the
+ * other half's key to know what to become. What only the slow path and TCP need lies apart, in conn_cold.
+ *
+ * Memory for one connection: 2 * 64 + 48 + two slots in the buckets (about 14 bytes) < 192 bytes.
+ *
+ * The whole table lies in one file mapped MAP_SHARED (hugetlbfs where there is one): a versioned header, then arrays at offsets. No
+ * pointers are stored, only ids, so that another process can adopt it.
+ *
+ * Threads: any worker finds, creates, updates and removes, without a lock. A ref that a worker holds stays
+ * meaningful until its next quiescent report (ids are reused only after a grace period).
+ */
+#ifndef WEFT_CONN_H
+#define WEFT_CONN_H
+
+#include <weft/base.h>
+#include <weft/generation.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * What identifies one direction. Ports in network byte order; ICMP and ICMPv6 echo: both ports are the
+ * identifier; other protocols: 0. Compared and hashed as 40 bytes, so every byte is always set.
+ */
+struct tuple {
+	struct ip src, dst;
+	uint16_t sport, dport;
+	uint32_t net_proto; /* network id << 8 | IP protocol, host order */
+};
+
+static inline uint32_t
+tuple_net_proto(uint32_t network, uint8_t proto)
+{
+	return network << 8 | proto;
+}
+
+static inline struct tuple
+tuple_reversed(const struct tuple *t)
+{
+	struct tuple r;
+	r.src = t->dst;
+	r.dst = t->src;
+	r.sport = t->dport;
+	r.dport = t->sport;
+	r.net_proto = t->net_proto;
+	return r;
+}
+
+static inline bool
+tuple_equal(const struct tuple *a, const struct tuple *b)
+{
+	return memcmp(a, b, sizeof(*a)) == 0;
+}
+
+enum conn_half_flag {
+	HALF_NAT = 1 << 0,     /* the packet becomes the reverse of the other half's key */
+	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state */
+	HALF_CLOSED = 1 << 2,  /* removed or being removed: do not use */
+};
+
+struct conn_half {
+	struct tuple key;
+	uint32_t dep[GENERATION_DEPS]; /* dep[0] is also the only source that packets of this direction may come from */
+	uint32_t stamp;                /* generation_sum(dep) when hop was decided, or STAMP_NONE */
+	uint32_t hop;                  /* hop.h */
+	uint32_t seen;                 /* enum conn_half_flag in the top 8 bits, below them seconds (clock_ms / 1000, low 24 bits) of the
+	                                  last packet, written at most once a second */
+};
+
+struct conn_tcp_half { /* RFC 793 sequence space as the middle of the path sees it, host order */
+	uint32_t end;     /* highest sequence number sent + 1 */
+	uint32_t max_end; /* highest acceptable by the other side's window */
+	uint32_t max_win; /* largest window seen, scaled */
+};
+
+#define CONN_RULE_NONE 0u
+
+struct conn_cold {
+	struct conn_tcp_half tcp[2];
+	uint32_t rule[2];    /* rule ids that let it pass: at the source (egress), at the destination (ingress) */
+	uint32_t service;    /* id of the service port, 0 when not through a service */
+	uint32_t backend;    /* id of the chosen backend */
+	uint32_t owner;      /* generation slot of the endpoint whose quota it counts against */
+	uint8_t state;       /* tcp_state.h; 0 when not TCP. Atomic */
+	uint8_t scale[2];    /* TCP window scale of each side, 0xff: not seen */
+	uint8_t flags;       /* enum conn_flag */
+};
+
+enum conn_flag {
+	CONN_ANSWERED = 1 << 0, /* a packet of the reply direction was seen */
+	CONN_KEEP = 1 << 1,     /* admitted by a policy with "semantics": "connection" */
+};
+
+/* What a worker says of a connection that it creates. */
+struct conn_new {
+	struct tuple orig, reply; /* reply is what an answer looks like on arrival: reversed(orig) unless translated */
+	uint32_t dep[2][GENERATION_DEPS];
+	uint32_t stamp[2];
+	uint32_t hop[2];
+	uint32_t rule[2];
+	uint32_t service, backend, owner;
+	uint8_t tcp_flags; /* of the first segment; 0 when not TCP */
+};
+
+/* Seconds without a packet until a connection is forgotten. Defaults are Linux conntrack's. */
+struct conn_timeouts {
+	uint32_t tcp[16]; /* by enum tcp_state */
+	uint32_t udp, udp_answered, icmp, other;
+};
+
+struct conn_table_options {
+	const char *path;    /* the file; created or replaced. NULL: anonymous memory (tests) */
+	uint32_t capacity;   /* connections, 1024..2^27 */
+	unsigned int workers;
+	int numa_node;       /* -1: any */
+	bool hugepages;      /* path lies on a hugetlbfs mount */
+	struct conn_timeouts timeouts; /* all zero: defaults */
+};
+
+struct conn_table; /* opaque but for the inline readers below */
+
+struct conn_view { /* the mapped arrays; constant once created */
+	struct conn_half *half; /* [2 * (capacity + 1)], ref is the index; refs 0 and 1 are "none" */
+	struct conn_cold *cold; /* [capacity + 1] */
+};
+
+struct conn_stats {
+	uint32_t capacity, used, half_open;
+	uint64_t created, expired, removed, refused_full;
+	size_t bytes; /* mapped */
+};
+
+/* Control thread. 0 or -errno with *e filled. */
+int conn_table_create(struct conn_table **out, const struct conn_table_options *o, struct error *e);
+/* After all workers have stopped. Unlinks the file when `unlink` is set. */
+void conn_table_destroy(struct conn_table *t, bool unlink);
+const struct conn_view *conn_view(const struct conn_table *t);
+void conn_table_stats(const struct conn_table *t, struct conn_stats *out); /* any thread; a moment's estimate */
+/* Tests and conn_table_options: Linux conntrack's defaults. */
+struct conn_timeouts conn_timeouts_default(void);
+
+/* The table's hash of a tuple, seeded in secret; never 0. */
+uint32_t conn_hash(const struct conn_table *t, const struct tuple *key);
+
+/*
+ * Find a burst: for each i, ref[i] is the half whose key equals *key[i], or 0. Buckets are prefetched over the whole burst
+ * first, then halves. n <= WEFT_BURST. hash[i] is conn_hash(key[i]).
+ */
+void conn_find_burst(const struct conn_table *t, const struct tuple *const key[], const uint32_t hash[], unsigned int n, uint32_t ref[]);
+uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
+
+/*
+ * Create. 0 and *ref the original half;
+ * -EEXIST: somebody was first, *ref is the half that carries orig now (of either direction): follow it instead;
+ * -EADDRINUSE: another connection carries `reply` (choose another port); -ENOSPC: the table is full.
+ * Two workers that create the same orig (or the same reply) at the same moment: exactly one wins.
+ */
+int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref);
+
+/* Remove, by any worker that found it: both tuples are gone when it returns; the id is reused after a grace period. Idempotent. */
+void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
+
+/*
+ * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state. tcp_flags is 0 when not TCP.
+ * Returns 0, or -EPROTO when the segment is impossible in the connection's state (drop it), or
+ * -ESTALE when a SYN opens a new conversation on a closed one's tuple (remove, decide anew).
+ * Cheap when nothing changes: the caller's half is the only line touched for UDP, and for TCP once settled.
+ */
+int conn_packet(struct conn_table *t, uint32_t ref, uint8_t tcp_flags, uint32_t now_ms);
+
+/*
+ * Replace what was decided on one half (hop, dep, stamp). Loses silently when another worker is doing the same
+ * at this moment: the caller executes its own decision for its packet and leaves the half to the other.
+ */
+void conn_half_decide(struct conn_half *h, const uint32_t dep[GENERATION_DEPS], uint32_t stamp, uint32_t hop);
+
+/*
+ * The fast path's one question: does the decision on this half stand for a packet from `source`?
+ * True and *hop set, or false: decide again.
+ */
+static inline bool
+conn_half_stands(const struct conn_half *h, uint32_t source, uint32_t *hop)
+{
+	uint32_t stamp = __atomic_load_n(&h->stamp, __ATOMIC_ACQUIRE);
+	uint32_t sum = generation_sum(h->dep);
+	*hop = h->hop;
+	bool same = h->dep[0] == source && sum == stamp;
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return same && __atomic_load_n(&h->stamp, __ATOMIC_RELAXED) == stamp;
+}
+
+/* Sweep up to `budget` entries of this worker's share and forget those whose time is over. Returns how many it forgot. */
+unsigned int conn_age(struct conn_table *t, unsigned int worker, uint32_t now_ms, unsigned int budget);
+
+/* Control thread: call fn for every live connection until it returns non-zero; entries may come and go meanwhile. */
+int conn_walk(struct conn_table *t, int (*fn)(uint32_t ref, const struct conn_half half[2], const struct conn_cold *cold, void *arg), void *arg);
+
+static_assert(sizeof(struct tuple) == 40, "hashed and compared whole");
+static_assert(sizeof(struct conn_half) == 64, "one cache line a direction");
+static_assert(sizeof(struct conn_cold) == 48, "the memory goal counts on it");
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The only slow path, and a pure function: what is to become of a packet that no standing decision covers?
+ *
+ * decide() reads the configuration and the key, nothing else: no counters, no clock, no table of connections, no allocation. A miss, a stale
+ * stamp, and whoever wants to explain a packet call it alike.
+ */
+#ifndef WEFT_DECIDE_H
+#define WEFT_DECIDE_H
+
+#include <weft/config.h>
+#include <weft/conn.h>
+#include <weft/drop.h>
+#include <weft/packet.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct decide_key {
+	struct tuple tuple;     /* of the original direction, as the client sent it */
+	uint32_t source;        /* generation slot of whom it came from */
+	bool has_icmp;
+	uint8_t icmp_type, icmp_code;
+	/* A connection that is decided again: where it was translated to. It stays there while that lives. */
+	bool again;
+	uint32_t service, backend;
+	bool keep;              /* admitted by a policy with connection semantics */
+};
+
+enum verdict_action {
+	VERDICT_FORWARD,        /* reply, dep, hop, rule hold */
+	VERDICT_DROP,           /* drop: why */
+	VERDICT_ANSWER,         /* answer; counted as drop unless DROP_REASON_COUNT (an echo to us is not a loss) */
+};
+
+struct verdict {
+	uint8_t action;         /* enum verdict_action */
+	uint8_t drop;           /* enum drop_reason */
+	uint8_t answer;         /* enum answer */
+	bool keep;
+	struct tuple reply;     /* what an answer looks like on arrival */
+	uint32_t dep[2][GENERATION_DEPS];
+	uint32_t hop[2];        /* of the original and of the reply direction */
+	uint32_t rule[2];       /* egress, ingress */
+	uint32_t service, backend;
+	uint32_t owner;
+	/* Who decided, for people: constant or in the configuration. */
+	const struct route *to, *from;
+	const struct service_port *through;
+};
+
+void decide(const struct config *c, const struct decide_key *key, struct verdict *v);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

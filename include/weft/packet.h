@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A burst on its way through the pipeline: up to 32 mbufs and, beside each, what the stages have learned of it. The burst lives in its
+ * worker's memory and never leaves its cache; survivors stay where they are.
+ *
+ * Which packets a stage works on is a bit set, `at[stage]`: a stage takes its set, and moves each packet to the set of a later
+ * stage, or drops it. Nothing else decides a packet's way.
+ */
+#ifndef WEFT_PACKET_H
+#define WEFT_PACKET_H
+
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
+#include <weft/base.h>
+#include <weft/config.h>
+#include <weft/conn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* The order is the pipeline's: a packet only ever moves to a stage further down. vswitch/pipeline.c has the table. */
+enum stage {
+	STAGE_PARSE,
+	STAGE_DECAP,
+	STAGE_TRACK,
+	STAGE_RELATE,
+	STAGE_DECIDE,
+	STAGE_RESPOND,
+	STAGE_REWRITE,
+	STAGE_FORWARD,
+	STAGE_ENCAP,
+	STAGE_TRANSMIT,
+	STAGE_COUNT
+};
+
+enum packet_flag {
+	PACKET_TTL_OUT = 1 << 0,    /* TTL or hop limit is 1: must not be routed any further */
+	PACKET_NO_TTL = 1 << 1,     /* its TTL is not ours to lower (host <-> underlay, answers that we made) */
+	PACKET_CREATED = 1 << 2,    /* made by us in answer to the packet that was in its place */
+	PACKET_ONE_SHOT = 1 << 3,   /* hop was decided for this packet alone */
+	PACKET_LINK_LOCAL = 1 << 4, /* stays on its link: source or destination is fe80::/10, ff02::/16, or "::" */
+	PACKET_ICMP_ERROR = 1 << 5, /* ICMP or ICMPv6 error: belongs to what it quotes */
+	PACKET_PUNT = 1 << 6,       /* goes to the host port: counted as punted, not as sent */
+	PACKET_ECHO = 1 << 7,       /* ICMP or ICMPv6 echo request or reply */
+};
+
+/* What the respond stage is to make of a packet. */
+enum answer {
+	ANSWER_NONE,
+	ANSWER_ARP,              /* judge an ARP packet */
+	ANSWER_ND,               /* judge ICMPv6 neighbour discovery, MLD and router discovery */
+	ANSWER_ECHO,             /* echo request to an address of ours: echo reply */
+	ANSWER_TTL,              /* ICMP time exceeded, ICMPv6 time exceeded */
+	ANSWER_NO_ROUTE,         /* destination unreachable: network (0), no route (0) */
+	ANSWER_PORT_UNREACHABLE, /* ICMP 3/3, ICMPv6 1/4 */
+	ANSWER_PROHIBITED,       /* ICMP 3/13, ICMPv6 1/1 */
+	ANSWER_RESET,            /* TCP RST (RFC 793 3.4) */
+	ANSWER_TOO_BIG,          /* ICMP 3/4 with MTU (RFC 1191), ICMPv6 2/0 (RFC 8201); packet->answer_mtu */
+};
+
+struct packet {
+	struct tuple key;     /* of the innermost IP packet; key.net_proto carries network and protocol */
+	uint32_t hash;        /* conn_hash(key) */
+	uint32_t ref;         /* conn.h: the half that it belongs to, 0 when none */
+	uint32_t hop;         /* hop.h: where it goes */
+	uint32_t source;      /* generation slot of whom it comes from */
+	uint16_t in_port;     /* the port that it came in by */
+	uint16_t out_port;    /* for STAGE_TRANSMIT */
+	uint16_t l3, l4;      /* offsets of the IP and L4 headers from rte_pktmbuf_mtod; 0: none */
+	uint16_t ip_end;      /* offset of the end of the IP packet: padding follows */
+	uint16_t flags;       /* enum packet_flag */
+	uint8_t proto;        /* IP protocol of the L4 header (after extension headers) */
+	uint8_t tcp_flags;
+	uint8_t icmp_type, icmp_code;
+	uint8_t answer;       /* enum answer */
+	uint8_t drop;         /* enum drop_reason: what the packet that is answered is counted as */
+	uint16_t answer_mtu;
+};
+
+struct burst {
+	const struct config *config;     /* the root that this burst sees */
+	const struct port_view *from;    /* who brought it */
+	uint32_t at[STAGE_COUNT];        /* bit i: packet i is to be worked on by the stage */
+	unsigned int n;
+	struct rte_mbuf *m[WEFT_BURST];
+	struct packet p[WEFT_BURST];
+};
+
+/* for (i in set), lowest first */
+#define BURST_FOREACH(i, set) for (uint32_t set_ = (set), i; set_ != 0 && ((i = (uint32_t)__builtin_ctz(set_)), 1); set_ &= set_ - 1)
+
+
+static inline uint32_t
+packet_network(const struct packet *p)
+{
+	return p->key.net_proto >> 8;
+}
+
+static inline bool
+packet_is4(const struct packet *p)
+{
+	return ip_is4(&p->key.dst);
+}
+
+static inline void *
+packet_at(const struct burst *b, uint32_t i, uint16_t offset)
+{
+	return rte_pktmbuf_mtod_offset(b->m[i], void *, offset);
+}
+
+static inline void
+burst_move(struct burst *b, uint32_t i, enum stage to)
+{
+	b->at[to] |= 1u << i;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

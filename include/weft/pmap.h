@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A persistent map: a hash array mapped trie (Bagwell, 2001) from a key of fixed size to a pointer.
+ *
+ * `struct pmap` is a value: copying it takes a snapshot. Readers (any worker, any number) search a snapshot
+ * without locks; the one writer derives the next one in a txn, which copies a path of a few nodes.
+ * The key lies inside the value that the map points to, at `key_offset`; it is compared by memcmp, so values are
+ * zeroed before their key is filled in (no stray padding).
+ */
+#ifndef WEFT_PMAP_H
+#define WEFT_PMAP_H
+
+#include <weft/base.h>
+#include <weft/txn.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct pmap_node;
+
+struct pmap_type {
+	uint16_t key_offset;
+	uint16_t key_len; /* 1..256 */
+};
+
+struct pmap { /* all zero: empty */
+	const struct pmap_node *root;
+	uint32_t count;
+};
+
+/* Worker or writer. `key` points at key_len bytes. NULL when it is not there. */
+const void *pmap_find(const struct pmap *m, const struct pmap_type *type, const void *key);
+
+/*
+ * Writer. Put `value` under the key that it carries; returns the value that it replaces, or NULL. The map neither copies nor
+ * frees values: the caller retires what it replaced.
+ */
+void *pmap_put(struct pmap *m, const struct pmap_type *type, struct txn *t, const void *value);
+
+/* Writer. Returns what was removed, or NULL. */
+void *pmap_remove(struct pmap *m, const struct pmap_type *type, struct txn *t, const void *key);
+
+/* Call fn for every value, in no order that means anything, until it returns non-zero; returns that. */
+int pmap_walk(const struct pmap *m, int (*fn)(const void *value, void *arg), void *arg);
+
+/* Retire every node (not the values): for a map that is dropped whole. */
+void pmap_clear(struct pmap *m, struct txn *t);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

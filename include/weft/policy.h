@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Policies and address sets: may this endpoint talk to that address on that port?
+ *
+ * The cost of a lookup does not depend on how many rules, policies or members there are:
+ *   1. the peer's address -> the atoms (address sets, CIDR blocks of rules, "every peer") that contain it: longest-prefix
+ *      tables, every length that matches counts;
+ *   2. the endpoint -> its group for the direction (endpoints selected by the same policies share a group);
+ *   3. (group, atom, protocol, port prefix or port name) -> for each tier the rule with the lowest order.
+ * Then tier by tier: admin (first match accepts, denies or passes on), network (isolated when any policy of the tier selects the
+ * endpoint in this direction: some rule must accept), baseline (first match). Nothing matched anywhere: allowed.
+ * A CIDR with exceptions is an atom that an address is in when the longest of {cidr, its exceptions} is the cidr.
+ */
+#ifndef WEFT_POLICY_H
+#define WEFT_POLICY_H
+
+#include <weft/base.h>
+#include <weft/lpm.h>
+#include <weft/pmap.h>
+#include <weft/spec.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum policy_direction { POLICY_INGRESS, POLICY_EGRESS };
+
+struct policy_tables {       /* a value, as pmap */
+	struct lpm atoms;        /* (network, prefix) -> what contains it */
+	struct pmap endpoint;    /* endpoint slot -> its groups */
+	struct pmap group;       /* group id -> which tiers have policies, semantics, ... */
+	struct pmap rule;        /* (group, direction, atom, protocol, port...) -> verdicts by tier */
+	struct pmap by_name, set_by_name, endpoint_by_name, name; /* builder's; rule and port names */
+	void *more;              /* what else policy.c keeps, persistent too */
+};
+
+struct policy_query {
+	uint32_t endpoint;       /* generation slot of the endpoint that is judged */
+	uint32_t network;
+	enum policy_direction direction;
+	struct ip peer;          /* the other side: source for ingress, translated destination for egress */
+	uint8_t protocol;
+	uint16_t port;           /* destination port, host order; 0 when the protocol has none */
+	bool has_icmp;
+	uint8_t icmp_type, icmp_code;
+	const struct spec_endpoint *destination; /* for named ports: the endpoint that owns the port, NULL when it is not local */
+};
+
+struct policy_verdict {
+	bool allow;
+	bool connection_semantics; /* what decided it asks to keep established connections */
+	bool log;
+	uint8_t tier;              /* enum policy_tier; TIER_COUNT when nothing matched: allowed by default */
+	uint32_t rule;             /* id of the deciding rule; 0: default, or isolation without a matching rule */
+};
+
+/* Any worker. Pure. */
+void policy_judge(const struct policy_tables *p, const struct policy_query *q, struct policy_verdict *out);
+
+/* "shop/allow-frontend ingress[0]" for a rule id; false when it is gone. Control threads and the pure explain path. */
+bool policy_rule_name(const struct policy_tables *p, uint32_t rule, char *buf, size_t size);
+
+/*
+ * Builder. Each change is all or nothing together with its txn; `bump` is called with the slot of every endpoint for
+ * which a verdict may differ afterwards. Names of endpoints that do not exist are remembered: they are selected as
+ * soon as policy_endpoint_put brings one. A set that does not exist is empty.
+ */
+typedef void policy_bump(void *arg, uint32_t slot);
+int policy_put(struct policy_tables *p, struct txn *t, uint32_t network, const struct spec_policy *spec, policy_bump *bump, void *arg, struct error *e);
+int policy_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
+int address_set_put(struct policy_tables *p, struct txn *t, uint32_t network, const struct spec_address_set *spec, policy_bump *bump, void *arg, struct error *e);
+int address_set_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
+/* True when a policy refers to the set. */
+bool address_set_in_use(const struct policy_tables *p, const char *name);
+int policy_endpoint_put(struct policy_tables *p, struct txn *t, const char *name, uint32_t network, uint32_t slot, policy_bump *bump, void *arg);
+void policy_endpoint_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
