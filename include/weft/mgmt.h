@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Management: the objects, the verbs that change and show them, and where they are kept. Knows nothing of sockets
+ * (server.h carries requests here); tests and main call it directly.
+ */
+#ifndef WEFT_MGMT_H
+#define WEFT_MGMT_H
+
+#include <jansson.h>
+
+#include <weft/base.h>
+#include <weft/spec.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What the peer of a request may do. Each includes the ones before it. */
+enum mgmt_role {
+	MGMT_NOBODY,    /* refused at the door */
+	MGMT_READ_ONLY, /* get, list, watch, schema, status, stats */
+	MGMT_OPERATOR,  /* apply, patch, delete */
+	MGMT_ADMIN,     /* large requests */
+};
+
+struct rpc_error {
+	int code;             /* JSON-RPC 2.0 section 5.1, or one of RPC_* */
+	char message[544];    /* "objects[3].backends[0].port: 70000 is not in 1..65535" */
+};
+#define RPC_PARSE_ERROR (-32700)
+#define RPC_INVALID_REQUEST (-32600)
+#define RPC_NO_METHOD (-32601)
+#define RPC_INVALID_PARAMS (-32602)
+#define RPC_INTERNAL (-32603)
+#define RPC_REFUSED (-32000)    /* valid, but not possible now: in use, port cannot be opened */
+#define RPC_NOT_FOUND (-32001)
+#define RPC_CONFLICT (-32002)   /* ifEpoch does not match */
+#define RPC_FORBIDDEN (-32003)  /* the role does not allow it */
+#define RPC_TOO_LARGE (-32004)
+#define RPC_TIMEOUT (-32005)
+
+struct mgmt;
+
+struct mgmt_options {
+	const char *state_dir;  /* objects.db lives there; NULL: nothing is kept (tests) */
+	const char *version;
+	/* Extra members for the answer of `status`, from main (memory, hugepages, workers' cores). May be NULL. New reference. */
+	json_t *(*status_extra)(void *arg);
+	void *arg;
+};
+
+/* EAL, rcu, config, ports and workers are up. Replays the store through the same apply. 0 or -errno with *e. */
+int mgmt_start(struct mgmt **out, const struct mgmt_options *o, struct error *e);
+/* Closes all ports that apply opened. */
+void mgmt_stop(struct mgmt *m);
+
+/*
+ * One request. Returns the result (new reference), or NULL with *e filled. `params` may be NULL. Thread-safe: verbs that build (mgmt_builds)
+ * run one at a time and may take seconds; the others never wait for them.
+ */
+json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_t *params, struct rpc_error *e);
+
+/* True for apply, patch, delete: to be run on the builder's thread. */
+bool mgmt_builds(const char *method);
+
+/*
+ * Events for `watch`: fn is called (any thread) with a JSON object {"event":"applied|deleted|port","kind","name","epoch",...} it must not keep without
+ * a reference of its own. One listener: the server.
+ */
+void mgmt_on_event(struct mgmt *m, void (*fn)(json_t *event, void *arg), void *arg);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
