@@ -81,6 +81,12 @@ void ports_fini(void);                      /* closes what is open; after the wo
 const struct port_env *port_env(void);
 
 /*
+ * The path of a port's socket as spec->socket means it: relative ones lie below socket_dir, others must too unless any_socket_path; no
+ * ".", "..", or way out by a symbolic link; at most 107 bytes. 0, or -errno and *e. port_open has called it already for vhost-user and memif.
+ */
+int port_socket_path(const char *socket, char *out, size_t size, struct error *e);
+
+/*
  * Open a port of any kind and give it an id (the lowest free one). Workers do not poll it until the plan says so. 0 and *out, or
  * -errno and *e (-EEXIST: a socket, device or (socket, id) is taken by another port, named).
  */
