@@ -4,6 +4,7 @@
  *
  * `struct pmap` is a value: copying it takes a snapshot. Readers (any worker, any number) search a snapshot
  * without locks; the one writer derives the next one in a txn, which copies a path of a few nodes.
+ * A snapshot is taken of a published map: a copy made inside a txn still shares nodes that the txn changes in place.
  * The key lies inside the value that the map points to, at `key_offset`; it is compared by memcmp, so values are
  * zeroed before their key is filled in (no stray padding).
  */

@@ -38,6 +38,12 @@ void *txn_alloc(struct txn *t, size_t size);
 /* `p` (from a txn_alloc of this or an earlier txn) is no longer reachable from the new root. */
 void txn_retire(struct txn *t, void *p);
 
+/* As txn_retire; memory that this very txn made is freed at once. For who is sure that nobody looks at it any more. */
+void txn_discard(struct txn *t, void *p);
+
+/* True when `p` (from a txn_alloc) was made by this txn, so that it may still be changed in place. */
+bool txn_owns(const struct txn *t, const void *p);
+
 /* Run fn(arg): when the txn aborts; when it commits; a grace period after it committed. */
 void txn_on_abort(struct txn *t, void (*fn)(void *), void *arg);
 void txn_on_commit(struct txn *t, void (*fn)(void *), void *arg);
