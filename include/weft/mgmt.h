@@ -60,6 +60,30 @@ void mgmt_stop(struct mgmt *m);
  */
 json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_t *params, struct rpc_error *e);
 
+/*
+ * What goes in and what comes out (the verbs' tables are in mgmt/verb_table.c; `schema` tells all of it to a program):
+ *   apply   {"objects":[...], "prune":false, "owner":"cni", "ifEpoch":n, "dryRun":false}
+ *   patch   {"kind","name", "add":{field:[...]}, "remove":{field:[...]}, "set":{field:value}, "ifEpoch", "dryRun"}
+ *           an entry of "remove" is the entry itself or its key (name, ip, prefix); "set" to null takes a field away
+ *   delete  {"kind","name"} or {"objects":[{"kind","name"},...]}, "ifEpoch", "dryRun"
+ *           each of these answers {"epoch","applied","unchanged","deleted"}
+ *   get     {"kind","name"} -> {"object":{"kind","name","owner"?,...spec...,"status":STATUS},"epoch"}
+ *           STATUS: {"generation","epoch","phase":"ready|pending|failed|closed","message"?,"warnings"?:[...]}, and of a Port that is open:
+ *           "port":{"id","up","peer","rx","rxBytes","tx","txBytes","created","punted","dropped"}
+ *   list    {"kind", "limit":1000, "continue":token, "owner"} -> {"objects":[...],"continue"?:token,"epoch"}, by name
+ *   schema  -> {"version","common":[FIELD],"kinds":[{"kind","help","fields":[FIELD]}],"verbs":[{"verb","role","help","params":[FIELD]}],
+ *              "drops":[{"reason","help"}]}
+ *           FIELD: {"name","type","list"?,"need":"required|optional|default","default"?,"min"?,"max"?,"maxItems"?,"words"?:[...],"key"?,
+ *              "fields"?:[FIELD],"help"}
+ *   status  -> {"version","uptimeSeconds","epoch","objects":{kind:n},"workers":[{"id","core","numa","rxQueues":[{"port","queue"}]}],
+ *              "connections":{"used","capacity","halfOpen"},"books":{"rx","created","tx","dropped","merged","punted","held","difference"}, extra}
+ *   stats   -> {"workers":[{"id","core","turns","busyTurns","busyCycles","packets","bursts","handed","decided","connCreated","connExpired",
+ *              "held","stages":[{"name","cycles","packets"}]}],"ports":[{"name","rx","rxBytes","tx","txBytes","created","punted",
+ *              "dropped","drops":{reason:n}}],"tscHz"}
+ *   drops   {"port"?} -> {"drops":[{"port","reason","packets","help"}],"total":[{"reason","packets","help"}]}, none that is zero;
+ *           total also counts ports that are gone
+ */
+
 /* True for apply, patch, delete: to be run on the builder's thread. */
 bool mgmt_builds(const char *method);
 
@@ -68,6 +92,9 @@ bool mgmt_builds(const char *method);
  * a reference of its own. One listener: the server.
  */
 void mgmt_on_event(struct mgmt *m, void (*fn)(json_t *event, void *arg), void *arg);
+
+/* For port_env.changed: the peer of a port came or left. Any thread, also under the port lock; m may be NULL. */
+void mgmt_port_event(struct mgmt *m, const char *name, bool up);
 
 #ifdef __cplusplus
 }
