@@ -40,9 +40,10 @@ resolve_folder(char *path, const struct port_env *env, struct error *e)
 		/* A peer that listens outside our folder may create its own later. */
 		return env->any_socket_path ? 0 : error_at(e, rc, "socket", "folder %s: %s", full, strerror(-rc));
 	}
-	if (!env->any_socket_path && (realpath(env->socket_dir, top) == NULL || !lies_below(folder, top)))
+	if (!env->any_socket_path &&
+	    (env->socket_dir == NULL || realpath(env->socket_dir, top) == NULL || !lies_below(folder, top)))
 		return error_at(e, -EPERM, "socket", "%s does not lie below the socket folder %s", path,
-				env->socket_dir);
+				env->socket_dir != NULL ? env->socket_dir : "(none)");
 	snprintf(full, sizeof(full), "%s%s", strcmp(folder, "/") == 0 ? "" : folder, slash);
 	return snprintf(path, PATH_MAX, "%s", full) < PATH_MAX ? 0 : error_at(e, -ENAMETOOLONG, "socket", "too long");
 }
