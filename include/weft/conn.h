@@ -60,18 +60,28 @@ tuple_equal(const struct tuple *a, const struct tuple *b)
 
 enum conn_half_flag {
 	HALF_NAT = 1 << 0,     /* the packet becomes the reverse of the other half's key */
-	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state */
+	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state; else: it was answered */
 	HALF_CLOSED = 1 << 2,  /* removed or being removed: do not use */
+	HALF_LIVE = 1 << 3,    /* created completely: what find returns was live and not closed a moment ago */
 };
+
+/* The four bits of `seen` above the flags count changes of dep, stamp and hop; odd: a change is under way. */
+#define HALF_CHANGING (1u << 28)
 
 struct conn_half {
 	struct tuple key;
 	uint32_t dep[GENERATION_DEPS]; /* dep[0] is also the only source that packets of this direction may come from */
 	uint32_t stamp;                /* generation_sum(dep) when hop was decided, or STAMP_NONE */
 	uint32_t hop;                  /* hop.h */
-	uint32_t seen;                 /* enum conn_half_flag in the top 8 bits, below them seconds (clock_ms / 1000, low 24 bits) of the
-	                                  last packet, written at most once a second */
+	uint32_t seen;                 /* enum conn_half_flag in bits 24..27, changes in the four above, below them seconds (clock_ms / 1000,
+	                                  low 24 bits) of the last packet, written at most once a second. Atomic; only this table's code writes it */
 };
+
+static inline unsigned int
+conn_half_flags(const struct conn_half *h)
+{
+	return __atomic_load_n(&h->seen, __ATOMIC_RELAXED) >> 24 & 0xf;
+}
 
 struct conn_tcp_half { /* RFC 793 sequence space as the middle of the path sees it, host order */
 	uint32_t end;     /* highest sequence number sent + 1 */
@@ -108,7 +118,9 @@ struct conn_new {
 	uint8_t tcp_flags; /* of the first segment; 0 when not TCP */
 };
 
-/* Seconds without a packet until a connection is forgotten. Defaults are Linux conntrack's. */
+/* Seconds without a packet until a connection is forgotten, at most CONN_TIMEOUT_MAX; to the second. Defaults are Linux
+ * conntrack's, and stand for each 0. A TCP connection that was never answered keeps TCP_STATE_SYN_SENT's at most. */
+#define CONN_TIMEOUT_MAX 2000000u
 struct conn_timeouts {
 	uint32_t tcp[16]; /* by enum tcp_state */
 	uint32_t udp, udp_answered, icmp, other;
@@ -131,7 +143,8 @@ struct conn_view { /* the mapped arrays; constant once created */
 };
 
 struct conn_stats {
-	uint32_t capacity, used, half_open;
+	uint32_t capacity, used;
+	uint32_t half_open; /* TCP, never answered */
 	uint64_t created, expired, removed, refused_full;
 	size_t bytes; /* mapped */
 };
@@ -160,6 +173,7 @@ uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
  * -EEXIST: somebody was first, *ref is the half that carries orig now (of either direction): follow it instead;
  * -EADDRINUSE: another connection carries `reply` (choose another port); -ENOSPC: the table is full.
  * Two workers that create the same orig (or the same reply) at the same moment: exactly one wins.
+ * TCP's caller judges by tcp_state_may_open() whether tcp_flags may open a connection.
  */
 int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref);
 
@@ -169,7 +183,8 @@ void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
 /*
  * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state. tcp_flags is 0 when not TCP.
  * Returns 0, or -EPROTO when the segment is impossible in the connection's state (drop it), or
- * -ESTALE when a SYN opens a new conversation on a closed one's tuple (remove, decide anew).
+ * -ESTALE when a SYN opens a new conversation on a closed one's tuple, or another worker has removed it since it was found
+ * (remove, decide anew).
  * Cheap when nothing changes: the caller's half is the only line touched for UDP, and for TCP once settled.
  */
 int conn_packet(struct conn_table *t, uint32_t ref, uint8_t tcp_flags, uint32_t now_ms);
@@ -187,12 +202,17 @@ void conn_half_decide(struct conn_half *h, const uint32_t dep[GENERATION_DEPS], 
 static inline bool
 conn_half_stands(const struct conn_half *h, uint32_t source, uint32_t *hop)
 {
-	uint32_t stamp = __atomic_load_n(&h->stamp, __ATOMIC_ACQUIRE);
-	uint32_t sum = generation_sum(h->dep);
-	*hop = h->hop;
-	bool same = h->dep[0] == source && sum == stamp;
+	/* The stamp alone cannot tell an old decision from a new one with the same sum: the count of changes does. */
+	uint32_t before = __atomic_load_n(&h->seen, __ATOMIC_ACQUIRE);
+	uint32_t stamp = __atomic_load_n(&h->stamp, __ATOMIC_RELAXED);
+	uint32_t dep[GENERATION_DEPS];
+	for (unsigned int i = 0; i < GENERATION_DEPS; i++)
+		dep[i] = __atomic_load_n(&h->dep[i], __ATOMIC_RELAXED);
+	*hop = __atomic_load_n(&h->hop, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return same && __atomic_load_n(&h->stamp, __ATOMIC_RELAXED) == stamp;
+	uint32_t after = __atomic_load_n(&h->seen, __ATOMIC_RELAXED);
+	bool whole = (before & HALF_CHANGING) == 0 && (before ^ after) < HALF_CHANGING;
+	return whole && dep[0] == source && generation_sum(dep) == stamp;
 }
 
 /* Sweep up to `budget` entries of this worker's share and forget those whose time is over. Returns how many it forgot. */
