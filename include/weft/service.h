@@ -90,7 +90,7 @@ void service_set_cidrs(struct service_tables *s, struct txn *t, const struct pre
 /*
  * Maglev, pure (maglev.c). Fill table[size] with indexes 0..n-1 so that each gets a share in proportion to its
  * weight (0: none) and a change of one moves few others. `key` names a backend for the permutation (the same on every node).
- * size must be a prime of maglev_size(). Returns 0, or -EINVAL when all weights are 0 or n > size.
+ * size must be a prime of maglev_size(). Returns 0, -EINVAL when all weights are 0 or n > size or n > 65535, or -ENOMEM.
  */
 struct maglev_backend {
 	uint64_t key;
