@@ -1,1 +1,212 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* decide(configuration, key) -> verdict, step by step; each step either settles the verdict or leaves it to the next. */
+#include <netinet/in.h>
+
+#include <weft/decide.h>
+
+struct decision {
+	const struct config *c;
+	const struct decide_key *key;
+	struct verdict *v;
+	uint32_t network;
+	uint8_t proto;
+	struct ip dst;       /* where it really goes: the backend's address when through a service */
+	uint16_t dport;
+	const struct endpoint *source; /* NULL: not a local endpoint */
+	uint32_t source_slot, source_hop;
+};
+
+static bool
+settle_drop(struct decision *d, enum drop_reason reason)
+{
+	d->v->action = VERDICT_DROP;
+	d->v->drop = reason;
+	return false;
+}
+
+static bool
+settle_answer(struct decision *d, enum answer answer, enum drop_reason counted_as)
+{
+	d->v->action = VERDICT_ANSWER;
+	d->v->answer = answer;
+	d->v->drop = counted_as;
+	return false;
+}
+
+/* TCP is told by a reset, everything else by ICMP port unreachable. */
+static bool
+settle_reject(struct decision *d, enum drop_reason reason)
+{
+	return settle_answer(d, d->proto == IPPROTO_TCP ? ANSWER_RESET : ANSWER_PORT_UNREACHABLE, reason);
+}
+
+static bool
+is_allowed_pair(const struct endpoint *ep, const struct ip *src)
+{
+	for (uint32_t i = 0; i < ep->spec->n_allowed; i++)
+		if (prefix_contains(&ep->spec->allowed[i].ip, src))
+			return true;
+	return false;
+}
+
+/* Does the source address belong to where the packet came from? Fills source, source_slot, source_hop. */
+static bool
+check_source(struct decision *d)
+{
+	const struct port_view *from = d->c->port[d->key->in_port];
+	const struct route *r = config_route(d->c, d->network, &d->key->tuple.src);
+	uint32_t claimed = d->key->source;
+
+	d->v->from = r;
+	if (r != NULL && (claimed == 0 || r->slot == claimed) && r->kind != ROUTE_GATEWAY) {
+		d->source = r->kind == ROUTE_ENDPOINT ? r->endpoint : NULL;
+		d->source_slot = r->slot;
+		d->source_hop = r->hop;
+		return true;
+	}
+	/* Not the owner of the address, but perhaps somebody who may speak for it. */
+	if (from != NULL && from->kind == SOURCE_ENDPOINT && from->slot == claimed &&
+	    (from->endpoint->anti_spoof != ANTI_SPOOF_STRICT || is_allowed_pair(from->endpoint, &d->key->tuple.src))) {
+		d->source = from->endpoint;
+		d->source_slot = from->slot;
+		d->source_hop = from->endpoint->hop;
+		return true;
+	}
+	return settle_drop(d, claimed == 0 ? DROP_NO_ROUTE : DROP_SPOOFED_IP);
+}
+
+/* A virtual address becomes a backend's. */
+static bool
+resolve_service(struct decision *d)
+{
+	const struct tuple *t = &d->key->tuple;
+	const struct service_tables *s = &d->c->service;
+	const struct service_port *port = service_find(s, d->network, &t->dst, d->proto, t->dport);
+	if (port == NULL) {
+		bool known = service_address_find(s, d->network, &t->dst) != NULL;
+		if (!known && !service_in_cidr(s, &t->dst))
+			return true;
+		if (known && d->key->has_icmp && (d->key->icmp_type == 8 || d->key->icmp_type == 128))
+			return settle_answer(d, ANSWER_ECHO, DROP_REASON_COUNT);
+		return settle_reject(d, DROP_SERVICE_UNKNOWN);
+	}
+	const struct backend *b = NULL;
+	if (d->key->again && d->key->service == port->id)
+		b = service_backend(port, d->key->backend);
+	if (b == NULL)
+		b = service_choose(port, service_hash(t));
+	d->v->through = port;
+	d->v->service = port->id;
+	if (b == NULL)
+		return settle_reject(d, DROP_SERVICE_NO_BACKEND);
+	d->v->backend = b->id;
+	d->dst = b->ip;
+	d->dport = b->port;
+	return true;
+}
+
+/* The destination, after translation: who has it, and may it be reached from here? */
+static bool
+find_destination(struct decision *d)
+{
+	const struct route *to = config_route(d->c, d->network, &d->dst);
+	d->v->to = to;
+	if (to == NULL)
+		return settle_answer(d, ANSWER_NO_ROUTE, DROP_NO_ROUTE);
+	if (to->kind == ROUTE_GATEWAY) {
+		if (d->key->has_icmp && (d->key->icmp_type == 8 || d->key->icmp_type == 128))
+			return settle_answer(d, ANSWER_ECHO, DROP_REASON_COUNT);
+		return settle_reject(d, DROP_NO_ROUTE);
+	}
+	/* What came through a tunnel ends here: nothing is passed on to another node or to the host. */
+	bool from_tunnel = d->v->from != NULL && d->v->from->kind == ROUTE_REMOTE;
+	if (from_tunnel && to->kind != ROUTE_ENDPOINT)
+		return settle_drop(d, DROP_NO_ROUTE);
+	if (to->hop == 0) {
+		enum drop_reason why = to->kind == ROUTE_ENDPOINT ? DROP_PORT_PENDING
+				       : to->kind == ROUTE_HOST   ? DROP_NO_HOST
+								  : DROP_NO_UPLINK;
+		return settle_drop(d, why);
+	}
+	return true;
+}
+
+static bool
+judge(struct decision *d, const struct endpoint *ep, enum policy_direction direction, const struct ip *peer)
+{
+	const struct route *to = d->v->to;
+	struct policy_query q = {
+		.endpoint = ep->slot,
+		.network = d->network,
+		.direction = direction,
+		.peer = *peer,
+		.protocol = d->proto,
+		.port = d->key->has_icmp ? 0 : ntohs(d->dport),
+		.has_icmp = d->key->has_icmp,
+		.icmp_type = d->key->icmp_type,
+		.icmp_code = d->key->icmp_code,
+		.destination = to->kind == ROUTE_ENDPOINT ? to->endpoint->spec : NULL,
+	};
+	struct policy_verdict verdict;
+	policy_judge(&d->c->policy, &q, &verdict);
+	d->v->rule[direction == POLICY_EGRESS ? 0 : 1] = verdict.rule;
+	d->v->keep |= verdict.connection_semantics;
+	return verdict.allow;
+}
+
+/* Egress is judged at a local source, ingress at a local destination, both on the translated destination. */
+static bool
+enforce_policy(struct decision *d)
+{
+	const struct endpoint *to = d->v->to->kind == ROUTE_ENDPOINT ? d->v->to->endpoint : NULL;
+	bool from_host = d->source_slot == d->c->host_slot;
+	if (d->key->again && d->key->keep)
+		return true;
+	if (d->source != NULL && d->source == to)
+		return true; /* a pod always reaches itself */
+	if (d->source != NULL && !judge(d, d->source, POLICY_EGRESS, &d->dst))
+		return settle_drop(d, DROP_POLICY_EGRESS);
+	if (to != NULL && !from_host && !judge(d, to, POLICY_INGRESS, &d->key->tuple.src))
+		return settle_drop(d, DROP_POLICY_INGRESS);
+	return true;
+}
+
+static void
+settle_forward(struct decision *d)
+{
+	struct verdict *v = d->v;
+	const struct tuple *t = &d->key->tuple;
+	uint32_t service_slot = v->through != NULL ? v->through->slot : 0;
+
+	v->action = VERDICT_FORWARD;
+	v->reply = tuple_reversed(t);
+	v->reply.src = d->dst;
+	v->reply.sport = d->dport;
+	/* A pod that reaches itself through a service would answer itself directly: the answer must come back through the
+	 * service, so the virtual address asks in its place. */
+	if (v->through != NULL && ip_equal(&d->dst, &t->src))
+		v->reply.dst = t->dst;
+	v->hop[0] = v->to->hop;
+	v->hop[1] = d->source_hop;
+	v->dep[0][0] = v->dep[1][1] = d->source_slot;
+	v->dep[0][1] = v->dep[1][0] = v->to->slot;
+	v->dep[0][2] = v->dep[1][2] = service_slot;
+	v->owner = d->source_slot;
+}
+
+void
+decide(const struct config *c, const struct decide_key *key, struct verdict *v)
+{
+	struct decision d = {
+		.c = c,
+		.key = key,
+		.v = v,
+		.network = key->tuple.net_proto >> 8,
+		.proto = (uint8_t)key->tuple.net_proto,
+		.dst = key->tuple.dst,
+		.dport = key->tuple.dport,
+	};
+	memset(v, 0, sizeof(*v));
+	if (check_source(&d) && resolve_service(&d) && find_destination(&d) && enforce_policy(&d))
+		settle_forward(&d);
+}

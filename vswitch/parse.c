@@ -1,1 +1,461 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* What is this packet, and whose? Everything later stages rely on is checked here, once. */
+#include <weft/base.h>
+
+#include <rte_arp.h>
+#include <rte_icmp.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include <weft/offload.h>
+#include <weft/pipeline.h>
+
+#include "parse.h"
+
+/* The parse of one packet under way: what was read, and how much there is to read. */
+struct cursor {
+	struct worker *w;
+	struct burst *b;
+	uint32_t i;
+	struct packet *p;
+	const uint8_t *data;
+	uint16_t len; /* bytes of data that belong to the packet; after the IP header: to the IP packet */
+};
+
+static void
+drop(struct cursor *c, enum drop_reason reason)
+{
+	packet_drop(c->w, c->b, c->i, reason);
+}
+
+static void
+respond(struct cursor *c, enum answer answer, enum drop_reason otherwise)
+{
+	c->p->answer = answer;
+	c->p->drop = otherwise;
+	burst_move(c->b, c->i, STAGE_RESPOND);
+}
+
+/* RFC 791 and 1122 3.2.1.3: addresses that no packet may come from. */
+static bool
+bad_source4(uint32_t be)
+{
+	uint8_t first = (uint8_t)(rte_be_to_cpu_32(be) >> 24);
+	return first == 0 || first == 127 || first >= 224;
+}
+
+/* IPv4 (RFC 791). False: dropped. */
+static bool
+parse_ip4(struct cursor *c)
+{
+	const struct rte_ipv4_hdr *ip = (const void *)(c->data + c->p->l3);
+	uint16_t room = (uint16_t)(c->len - c->p->l3);
+	if (unlikely(room < sizeof(*ip))) {
+		drop(c, DROP_RUNT);
+		return false;
+	}
+	unsigned int ihl = (unsigned int)(ip->version_ihl & 15) * 4;
+	uint16_t total = rte_be_to_cpu_16(ip->total_length);
+	if (unlikely(ip->version_ihl >> 4 != 4 || ihl < sizeof(*ip) || total < ihl || total > room)) {
+		drop(c, DROP_IP_HEADER);
+		return false;
+	}
+	/* A sum over the header, its checksum included, is all ones when it is right (RFC 1071). */
+	if (unlikely(rte_raw_cksum(ip, ihl) != 0xffff)) {
+		drop(c, DROP_IP_CHECKSUM);
+		return false;
+	}
+	if (unlikely(ip->fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK))) {
+		drop(c, DROP_FRAGMENT);
+		return false;
+	}
+	if (unlikely(ip->time_to_live <= 1)) {
+		if (ip->time_to_live == 0) {
+			drop(c, DROP_TTL);
+			return false;
+		}
+		c->p->flags |= PACKET_TTL_OUT;
+	}
+	c->p->key.src = ip_from4(ip->src_addr);
+	c->p->key.dst = ip_from4(ip->dst_addr);
+	c->p->l4 = (uint16_t)(c->p->l3 + ihl);
+	c->p->ip_end = (uint16_t)(c->p->l3 + total);
+	c->p->proto = ip->next_proto_id;
+	if (unlikely(bad_source4(ip->src_addr) || ip->src_addr == ip->dst_addr)) {
+		drop(c, DROP_BAD_ADDRESS);
+		return false;
+	}
+	uint8_t first = (uint8_t)(rte_be_to_cpu_32(ip->dst_addr) >> 24);
+	if (unlikely(first >= 224 || first == 127 || first == 0)) {
+		drop(c, first >= 224 ? DROP_MULTICAST : DROP_BAD_ADDRESS);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * IPv6 extension headers (RFC 8200 section 4) until the upper layer: at most 8 of them or 256 bytes. A routing header of type 0 is
+ * refused (RFC 5095), a fragment is not handled here. Returns the drop reason, or -1.
+ */
+static int
+skip_extensions(struct cursor *c, uint8_t next)
+{
+	unsigned int offset = c->p->l4;
+	for (int count = 0; count < 8; count++) {
+		const uint8_t *h = c->data + offset;
+		unsigned int size;
+		if (next == IPPROTO_FRAGMENT)
+			return DROP_FRAGMENT;
+		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_AH) {
+			c->p->proto = next;
+			c->p->l4 = (uint16_t)offset;
+			return -1;
+		}
+		if (offset + 8u > c->p->ip_end)
+			return DROP_IP_HEADER;
+		if (next == IPPROTO_ROUTING && h[2] == 0)
+			return DROP_EXT_HEADERS;
+		size = next == IPPROTO_AH ? (h[1] + 2u) * 4 : (h[1] + 1u) * 8;
+		next = h[0];
+		offset += size;
+		if (offset > c->p->ip_end)
+			return DROP_IP_HEADER;
+		if (offset - c->p->l3 - sizeof(struct rte_ipv6_hdr) > 256)
+			return DROP_EXT_HEADERS;
+	}
+	return DROP_EXT_HEADERS;
+}
+
+/* IPv6 (RFC 8200). False: dropped. */
+static bool
+parse_ip6(struct cursor *c)
+{
+	const struct rte_ipv6_hdr *ip = (const void *)(c->data + c->p->l3);
+	uint16_t room = (uint16_t)(c->len - c->p->l3);
+	if (unlikely(room < sizeof(*ip))) {
+		drop(c, DROP_RUNT);
+		return false;
+	}
+	uint32_t total = rte_be_to_cpu_16(ip->payload_len) + (uint32_t)sizeof(*ip);
+	if (unlikely((ip->vtc_flow & rte_cpu_to_be_32(0xf0000000)) != rte_cpu_to_be_32(0x60000000) || total > room)) {
+		drop(c, DROP_IP_HEADER);
+		return false;
+	}
+	if (unlikely(ip->hop_limits <= 1)) {
+		if (ip->hop_limits == 0) {
+			drop(c, DROP_TTL);
+			return false;
+		}
+		c->p->flags |= PACKET_TTL_OUT;
+	}
+	c->p->key.src = ip_from6(ip->src_addr);
+	c->p->key.dst = ip_from6(ip->dst_addr);
+	c->p->l4 = (uint16_t)(c->p->l3 + sizeof(*ip));
+	c->p->ip_end = (uint16_t)(c->p->l3 + total);
+	c->p->proto = ip->proto;
+	/* An IPv4-mapped address on the wire would pass for an IPv4 one in our keys (and see RFC 4942 2.2). */
+	if (unlikely(ip_is4(&c->p->key.src) || ip_is4(&c->p->key.dst) || c->p->key.src.b[0] == 0xff ||
+		     ip_equal(&c->p->key.src, &c->p->key.dst))) {
+		drop(c, DROP_BAD_ADDRESS);
+		return false;
+	}
+	if (likely(ip->proto == IPPROTO_TCP || ip->proto == IPPROTO_UDP || ip->proto == IPPROTO_ICMPV6))
+		return true;
+	int reason = skip_extensions(c, ip->proto);
+	if (reason >= 0)
+		drop(c, (enum drop_reason)reason);
+	return reason < 0;
+}
+
+static bool
+icmp_is_error(uint8_t type)
+{
+	return type == 3 || type == 4 || type == 11 || type == 12; /* unreachable, quench, time exceeded, parameter problem */
+}
+
+/* Ports, flags, identifier: whatever a connection's key needs. False: dropped. */
+static bool
+parse_l4(struct cursor *c)
+{
+	struct packet *p = c->p;
+	const uint8_t *l4 = c->data + p->l4;
+	unsigned int room = (unsigned int)(p->ip_end - p->l4);
+	unsigned int need = 0;
+
+	p->key.sport = p->key.dport = 0;
+	p->tcp_flags = 0;
+	switch (p->proto) {
+	case IPPROTO_TCP:
+		need = sizeof(struct rte_tcp_hdr);
+		if (likely(room >= need)) {
+			const struct rte_tcp_hdr *tcp = (const void *)l4;
+			unsigned int offset = (unsigned int)(tcp->data_off >> 4) * 4;
+			if (unlikely(offset < need || offset > room))
+				need = UINT32_MAX;
+			p->key.sport = tcp->src_port;
+			p->key.dport = tcp->dst_port;
+			p->tcp_flags = tcp->tcp_flags;
+		}
+		break;
+	case IPPROTO_UDP:
+		need = sizeof(struct rte_udp_hdr);
+		if (likely(room >= need)) {
+			const struct rte_udp_hdr *udp = (const void *)l4;
+			uint16_t len = rte_be_to_cpu_16(udp->dgram_len);
+			if (unlikely(len < need || len > room))
+				need = UINT32_MAX;
+			p->key.sport = udp->src_port;
+			p->key.dport = udp->dst_port;
+		}
+		break;
+	case IPPROTO_SCTP:
+		need = 12;
+		if (room >= need) {
+			memcpy(&p->key.sport, l4, 2);
+			memcpy(&p->key.dport, l4 + 2, 2);
+		}
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		need = sizeof(struct rte_icmp_hdr) - 4;
+		if (likely(room >= need)) {
+			bool v6 = p->proto == IPPROTO_ICMPV6;
+			p->icmp_type = l4[0];
+			p->icmp_code = l4[1];
+			if (v6 ? p->icmp_type < 128 : icmp_is_error(p->icmp_type)) {
+				p->flags |= PACKET_ICMP_ERROR;
+			} else if (v6 ? p->icmp_type == 128 || p->icmp_type == 129 : p->icmp_type == 8 || p->icmp_type == 0) {
+				need = sizeof(struct rte_icmp_hdr);
+				if (room >= need) {
+					p->flags |= PACKET_ECHO;
+					memcpy(&p->key.sport, l4 + 4, 2);
+					p->key.dport = p->key.sport;
+				}
+			}
+		}
+		break;
+	}
+	if (unlikely(room < need)) {
+		drop(c, DROP_L4_HEADER);
+		return false;
+	}
+	return true;
+}
+
+/* A partial checksum must be that of the header we found; any other is completed here, where the sender can still be blamed. */
+static bool
+settle_offload(struct cursor *c)
+{
+	struct rte_mbuf *m = c->b->m[c->i];
+	if (likely(!offload_is_partial(m)))
+		return true;
+	unsigned int field = c->p->proto == IPPROTO_TCP ? 16 : c->p->proto == IPPROTO_UDP ? 6 : UINT32_MAX;
+	if (likely(offload_csum_start(m) == c->p->l4 && offload_csum_offset(m) == field))
+		return true;
+	if (offload_complete(m, c->p->ip_end, false) == 0)
+		return true;
+	drop(c, DROP_BAD_OFFLOAD);
+	return false;
+}
+
+static bool
+link_local6(const struct ip *ip)
+{
+	return ip->b[0] == 0xfe && (ip->b[1] & 0xc0) == 0x80;
+}
+
+/* Neighbour and router discovery (RFC 4861) and MLD (RFC 2710, 3810). */
+static bool
+is_nd(const struct packet *p)
+{
+	return p->proto == IPPROTO_ICMPV6 && ((p->icmp_type >= 130 && p->icmp_type <= 137) || p->icmp_type == 143);
+}
+
+/* An IP packet of an overlay network, headers found: which stage takes it on? */
+static void
+classify(struct cursor *c)
+{
+	struct packet *p = c->p;
+	if (unlikely(!packet_is4(p))) {
+		if (is_nd(p)) {
+			respond(c, ANSWER_ND, DROP_ND);
+			return;
+		}
+		if (unlikely(p->key.dst.b[0] == 0xff)) {
+			drop(c, DROP_MULTICAST);
+			return;
+		}
+		if (link_local6(&p->key.src) || link_local6(&p->key.dst) || ip_is_none(&p->key.src)) {
+			p->flags |= PACKET_LINK_LOCAL;
+			respond(c, ANSWER_ECHO, DROP_BAD_ADDRESS);
+			return;
+		}
+	}
+	if (unlikely(p->flags & PACKET_ICMP_ERROR))
+		burst_move(c->b, c->i, STAGE_RELATE);
+	else
+		burst_move(c->b, c->i, STAGE_TRACK);
+}
+
+static void
+parse_ip(struct cursor *c, uint32_t network, bool v6)
+{
+	bool ok = v6 ? parse_ip6(c) : parse_ip4(c);
+	if (!ok || !parse_l4(c) || !settle_offload(c))
+		return;
+	c->p->key.net_proto = tuple_net_proto(network, c->p->proto);
+	classify(c);
+}
+
+static void
+packet_clear(struct packet *p, uint32_t source, uint32_t back)
+{
+	p->source = source;
+	p->back = back;
+	p->hash = 0;
+	p->ref = 0;
+	p->hop = 0;
+	p->flags = 0;
+	p->l3 = sizeof(struct rte_ether_hdr);
+	p->l4 = 0;
+	p->icmp_type = p->icmp_code = 0;
+	p->answer = ANSWER_NONE;
+	p->drop = DROP_NO_ROUTE;
+}
+
+static bool
+cursor_init(struct cursor *c, struct worker *w, struct burst *b, uint32_t i, uint32_t source, uint32_t back)
+{
+	*c = (struct cursor){.w = w, .b = b, .i = i, .p = &b->p[i], .data = rte_pktmbuf_mtod(b->m[i], const uint8_t *)};
+	c->len = rte_pktmbuf_data_len(b->m[i]);
+	packet_clear(c->p, source, back);
+	if (likely(c->len >= sizeof(struct rte_ether_hdr)))
+		return true;
+	drop(c, DROP_RUNT);
+	return false;
+}
+
+static void
+parse_ethernet(struct cursor *c, uint32_t network)
+{
+	const struct rte_ether_hdr *eth = (const void *)c->data;
+	if (likely(eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4)))
+		parse_ip(c, network, false);
+	else if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV6))
+		parse_ip(c, network, true);
+	else if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP)) {
+		c->p->key.net_proto = tuple_net_proto(network, 0);
+		respond(c, ANSWER_ARP, DROP_ARP);
+	} else
+		drop(c, DROP_ETHERTYPE);
+}
+
+void
+parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back)
+{
+	struct cursor c;
+	if (cursor_init(&c, w, b, i, source, back))
+		parse_ethernet(&c, network);
+}
+
+static bool
+source_mac_allowed(const struct endpoint *ep, const struct rte_ether_addr *mac)
+{
+	const struct mac *src = (const struct mac *)mac;
+	if (likely(mac_equal(src, &ep->mac)) || ep->anti_spoof == ANTI_SPOOF_OFF)
+		return true;
+	for (uint32_t k = 0; k < ep->spec->n_allowed; k++)
+		if (mac_equal(src, &ep->spec->allowed[k].mac))
+			return true;
+	return false;
+}
+
+static void
+parse_endpoint(struct worker *w, struct burst *b, uint32_t i)
+{
+	const struct port_view *from = b->from;
+	const struct endpoint *ep = from->endpoint;
+	struct cursor c;
+	if (unlikely(!cursor_init(&c, w, b, i, from->slot, ep->hop)))
+		return;
+	const struct rte_ether_hdr *eth = (const void *)c.data;
+	if (unlikely(!source_mac_allowed(ep, &eth->src_addr))) {
+		drop(&c, DROP_SPOOFED_MAC);
+		return;
+	}
+	if (unlikely(!rte_is_multicast_ether_addr(&eth->dst_addr) &&
+		     !mac_equal((const struct mac *)&eth->dst_addr, &ep->gateway_mac))) {
+		drop(&c, DROP_NOT_FOR_US);
+		return;
+	}
+	parse_ethernet(&c, from->network);
+}
+
+/* As it is, between the host port and the uplink: one wire to both, see underlay.c. */
+static void
+pass(struct cursor *c, uint16_t port, enum drop_reason missing)
+{
+	if (port == PORT_NONE) {
+		drop(c, missing);
+		return;
+	}
+	c->p->flags |= PACKET_NO_TTL;
+	c->p->out_port = port;
+	burst_move(c->b, c->i, STAGE_TRANSMIT);
+}
+
+static void
+parse_host(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct cursor c;
+	if (unlikely(!cursor_init(&c, w, b, i, b->from->slot, b->config->host_hop)))
+		return;
+	uint32_t network;
+	if (host_means(b->config, c.data, c.len, &network))
+		parse_ethernet(&c, network);
+	else
+		pass(&c, b->config->uplink_port, DROP_NO_UPLINK);
+}
+
+static void
+parse_uplink(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct cursor c;
+	if (unlikely(!cursor_init(&c, w, b, i, 0, 0)))
+		return;
+	const struct rte_ether_hdr *eth = (const void *)c.data;
+	if (unlikely(!rte_is_multicast_ether_addr(&eth->dst_addr) &&
+		     !mac_equal((const struct mac *)&eth->dst_addr, &b->from->mac))) {
+		drop(&c, DROP_NOT_FOR_US);
+		return;
+	}
+	if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP)) {
+		c.p->key.net_proto = tuple_net_proto(NETWORK_UNDERLAY, 0);
+		respond(&c, ANSWER_ARP, DROP_ARP);
+	} else if (is_tunnel(b->config, c.data, c.len)) {
+		if (parse_ip4(&c))
+			burst_move(b, i, STAGE_DECAP);
+	} else {
+		pass(&c, b->config->host_port, DROP_NO_HOST);
+	}
+}
+
+void
+parse_run(struct worker *w, struct burst *b, uint32_t set)
+{
+	static void (*const parse[])(struct worker *, struct burst *, uint32_t) = {
+		[SOURCE_ENDPOINT] = parse_endpoint,
+		[SOURCE_HOST] = parse_host,
+		[SOURCE_UPLINK] = parse_uplink,
+	};
+	if (unlikely(b->from == NULL || b->from->kind == SOURCE_NONE)) {
+		BURST_FOREACH (i, set)
+			packet_drop(w, b, i, DROP_NO_ENDPOINT);
+		return;
+	}
+	for (unsigned int i = 0; i < b->n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(b->m[i], void *));
+	BURST_FOREACH (i, set)
+		parse[b->from->kind](w, b, i);
+}

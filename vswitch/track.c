@@ -1,1 +1,70 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* The fast path: one lookup a packet, and the decision that the connection carries is executed while it stands. */
+#include <weft/base.h>
+
+#include <rte_ip.h>
+
+#include <weft/pipeline.h>
+
+#include "decide_stage.h"
+
+/* A packet that its way out cannot take: say so to whoever may shorten it (RFC 1191, 8201). */
+bool
+packet_fits(struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	const struct hop *hop = hop_get(p->hop);
+	if (likely(p->ip_end - p->l3 <= hop->mtu))
+		return true;
+	p->answer = ANSWER_TOO_BIG;
+	p->answer_mtu = hop->mtu;
+	p->drop = DROP_MTU;
+	burst_move(b, i, STAGE_RESPOND);
+	return false;
+}
+
+bool
+packet_follow(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	if (unlikely(!packet_fits(b, i)))
+		return true;
+	int rc = conn_packet(w->conns, p->ref, p->proto == IPPROTO_TCP ? p->tcp_flags : 0, w->now_ms);
+	if (unlikely(rc == -ESTALE)) {
+		/* A new conversation on the tuple of one that is over. */
+		conn_remove(w->conns, w->id, p->ref);
+		p->ref = 0;
+		return false;
+	}
+	if (unlikely(rc < 0))
+		packet_drop(w, b, i, DROP_INVALID_STATE);
+	else
+		burst_move(b, i, STAGE_REWRITE);
+	return true;
+}
+
+void
+track_run(struct worker *w, struct burst *b, uint32_t set)
+{
+	const struct tuple *key[WEFT_BURST];
+	uint32_t hash[WEFT_BURST], ref[WEFT_BURST];
+	unsigned int n = 0;
+	key[0] = NULL; /* the set is never empty, which the compiler cannot know */
+	hash[0] = 0;
+	BURST_FOREACH (i, set) {
+		key[n] = &b->p[i].key;
+		hash[n] = b->p[i].hash = conn_hash(w->conns, key[n]);
+		n++;
+	}
+	conn_find_burst(w->conns, key, hash, n, ref);
+
+	const struct conn_view *view = conn_view(w->conns);
+	n = 0;
+	BURST_FOREACH (i, set) {
+		struct packet *p = &b->p[i];
+		p->ref = ref[n++];
+		if (unlikely(p->ref == 0 || p->flags & PACKET_TTL_OUT ||
+			     !conn_half_stands(&view->half[p->ref], p->source, &p->hop) || !packet_follow(w, b, i)))
+			burst_move(b, i, STAGE_DECIDE);
+	}
+}

@@ -1,1 +1,214 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/* One worker's round: poll, run bursts to completion, flush, and now and then keep house. */
+#include <rte_cycles.h>
+#include <rte_meter.h>
+#include <rte_rcu_qsbr.h>
+
+#include <weft/clock.h>
+#include <weft/pipeline.h>
+#include <weft/rcu.h>
+#include <weft/worker.h>
+
+#include "worker_private.h"
+
+/* What a queue may take in one turn: two full bursts. What it did not use is lost, what it overdrew is not possible. */
+#define QUANTUM (2 * WEFT_BURST)
+
+#define HOUSEKEEPING_TURNS 32
+#define QUIESCENT_TURNS 4
+/* Connections looked at in one round of housekeeping: at 10 million entries and some 100,000 rounds a second the whole
+ * table is seen about every second under load, and the cost of a round does not depend on the table. */
+#define AGE_BUDGET 32
+
+static void
+burst_receive(struct worker *w, struct port *port, struct port_counters *count, unsigned int n)
+{
+	struct burst *b = &w->burst;
+	b->config = config_current();
+	b->from = b->config->port[port->id];
+	b->n = n;
+	uint64_t bytes = 0;
+	for (unsigned int i = 0; i < n; i++) {
+		bytes += b->m[i]->pkt_len;
+		b->p[i].in_port = port->id;
+	}
+	count->rx += n;
+	count->rx_bytes += bytes;
+	w->count.bursts++;
+	w->count.packets += n;
+	pipeline_run(w, b);
+}
+
+/* Deficit round robin (Shreedhar and Varghese, 1995) in packets: each costs the worker about the same. */
+static unsigned int
+queue_poll(struct worker *w, struct rx_queue *q)
+{
+	struct port *port = q->port;
+	unsigned int total = 0;
+	q->deficit = (int16_t)(q->deficit + QUANTUM);
+	while (q->deficit > 0) {
+		uint16_t want = (uint16_t)RTE_MIN((int)WEFT_BURST, (int)q->deficit);
+		uint16_t got = port->ops->rx(port, q->queue, w->burst.m, want);
+		if (got != 0)
+			burst_receive(w, port, &w->port[port->id], got);
+		total += got;
+		q->deficit = (int16_t)(q->deficit - got);
+		if (got < want) {
+			q->deficit = 0; /* an empty queue saves nothing up */
+			break;
+		}
+	}
+	return total;
+}
+
+static void
+drop_unsent(struct worker *w, uint16_t port, struct rte_mbuf **m, unsigned int n, enum drop_reason reason)
+{
+	w->port[port].drop[reason] += n;
+	rte_pktmbuf_free_bulk(m, n);
+}
+
+/* The queue that this worker should use belongs to another one: pass the packets on. */
+static void
+hand_over(struct worker *w, struct port *port, struct tx_buffer *tx)
+{
+	struct worker *owner = worker_get(port_tx_owner(port, w->id));
+	for (unsigned int i = 0; i < tx->n; i++)
+		tx->m[i]->port = port->id;
+	unsigned int taken = rte_ring_enqueue_burst(owner->inbox, (void *const *)tx->m, tx->n, NULL);
+	w->count.handed += taken;
+	if (taken < tx->n)
+		drop_unsent(w, port->id, tx->m + taken, tx->n - taken, DROP_HANDOFF_FULL);
+}
+
+static void
+port_flush(struct worker *w, uint16_t id)
+{
+	struct tx_buffer *tx = &w->tx[id];
+	struct port_counters *count = &w->port[id];
+	struct port *port = port_by_id(id);
+	if (tx->n == 0)
+		return;
+	if (unlikely(port == NULL)) {
+		drop_unsent(w, id, tx->m, tx->n, DROP_PORT_GONE);
+	} else if (unlikely(port_tx_owner(port, w->id) != w->id)) {
+		hand_over(w, port, tx);
+	} else {
+		uint64_t bytes[TX_BUFFER + 1];
+		bytes[0] = 0;
+		for (unsigned int i = 0; i < tx->n; i++)
+			bytes[i + 1] = bytes[i] + tx->m[i]->pkt_len;
+		uint16_t sent = port->ops->tx(port, port_tx_queue(port, w->id), tx->m, tx->n);
+		if (unlikely(id == config_current()->host_port))
+			count->punted += sent;
+		else
+			count->tx += sent;
+		count->tx_bytes += bytes[sent];
+		if (unlikely(sent < tx->n))
+			drop_unsent(w, id, tx->m + sent, tx->n - sent, DROP_TX_FULL);
+	}
+	tx->n = 0;
+}
+
+void
+worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *m)
+{
+	struct tx_buffer *tx = &w->tx[port];
+	if (tx->n == 0)
+		w->dirty[w->n_dirty++] = port;
+	tx->m[tx->n++] = m;
+	if (unlikely(tx->n == TX_BUFFER)) {
+		port_flush(w, port);
+		w->n_dirty -= w->dirty[w->n_dirty - 1] == port; /* else it stays listed, empty, which port_flush knows */
+	}
+}
+
+static void
+worker_flush(struct worker *w)
+{
+	for (unsigned int i = 0; i < w->n_dirty; i++)
+		port_flush(w, w->dirty[i]);
+	w->n_dirty = 0;
+}
+
+static void
+inbox_drain(struct worker *w)
+{
+	struct rte_mbuf *m[TX_BUFFER];
+	unsigned int n = rte_ring_dequeue_burst(w->inbox, (void **)m, TX_BUFFER, NULL);
+	for (unsigned int i = 0; i < n; i++)
+		worker_transmit(w, m[i]->port, m[i]);
+}
+
+static void
+housekeeping(struct worker *w)
+{
+	w->now_ms = clock_ms();
+	w->count.conn_expired += conn_age(w->conns, w->id, w->now_ms, AGE_BUDGET);
+	underlay_housekeep(w);
+}
+
+unsigned int
+worker_turn(struct worker *w)
+{
+	uint64_t start = rte_rdtsc();
+	__atomic_store_n(&w->epoch_seen, config_current()->epoch, __ATOMIC_RELEASE);
+	struct poll_list *poll = __atomic_load_n(&w->poll, __ATOMIC_ACQUIRE);
+	unsigned int packets = 0;
+
+	w->count.turns++;
+	if (unlikely(rte_ring_count(w->inbox) != 0))
+		inbox_drain(w);
+	for (unsigned int i = 0; i < poll->n; i++)
+		packets += queue_poll(w, &poll->q[i]);
+	if (w->n_dirty != 0)
+		worker_flush(w);
+	if (packets != 0) {
+		w->count.busy_turns++;
+		w->count.busy_cycles += rte_rdtsc() - start;
+	}
+	if ((w->count.turns & (HOUSEKEEPING_TURNS - 1)) == 0) {
+		housekeeping(w);
+		worker_flush(w);
+	}
+	if ((w->count.turns & (QUIESCENT_TURNS - 1)) == 0)
+		rte_rcu_qsbr_quiescent(rcu_var(), w->id);
+	return packets;
+}
+
+void
+packet_drop(struct worker *w, struct burst *b, uint32_t i, enum drop_reason reason)
+{
+	w->port[b->p[i].in_port].drop[reason]++;
+	rte_pktmbuf_free(b->m[i]);
+}
+
+struct rte_mbuf *
+worker_create(struct worker *w, uint16_t in_port)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(w->pool);
+	if (m != NULL)
+		w->port[in_port].created++;
+	return m;
+}
+
+/* A token is 64 "bytes" to rte_meter, so that small rates keep their resolution. */
+#define TOKEN 64
+
+int
+meter_profile_init(struct rte_meter_srtcm_profile *profile, unsigned int per_second, unsigned int burst)
+{
+	struct rte_meter_srtcm_params params = {
+		.cir = (uint64_t)per_second * TOKEN, .cbs = (uint64_t)burst * TOKEN, .ebs = 0};
+	return rte_meter_srtcm_profile_config(profile, &params);
+}
+
+bool
+worker_may_open(struct worker *w, uint16_t in_port)
+{
+	struct port_meter *meter = &w->meter[in_port];
+	if (!workers.meter_on)
+		return true;
+	return rte_meter_srtcm_color_blind_check(&meter->srtcm, &workers.meter_profile, rte_rdtsc(), TOKEN) ==
+	       RTE_COLOR_GREEN;
+}

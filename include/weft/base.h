@@ -9,6 +9,13 @@
 #ifndef WEFT_BASE_H
 #define WEFT_BASE_H
 
+/* <netinet/ip.h>, which DPDK's rte_ip.h brings in, has a `struct ip` (the IPv4 header) that nothing here uses. Include this
+ * header before rte_ip.h. */
+#include <netinet/in.h>
+#define ip netinet_ip_header
+#include <netinet/ip.h>
+#undef ip
+
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>

@@ -107,6 +107,8 @@ struct config {
 	const struct ip *node_ips;
 	struct ip vtep_ip;       /* our own tunnel end (the uplink's first IPv4 address), or none */
 
+	uint16_t vxlan_ports[8]; /* UDP ports that networks receive VXLAN on, host order; 0 ends the list */
+
 	struct pmap objects[KIND_COUNT]; /* name -> struct config_object; builder's */
 	void *builder;                   /* what else the builder keeps; workers do not look */
 };
@@ -134,6 +136,14 @@ bool config_vni(const struct config *c, uint32_t vni, uint32_t *network);
 /* True and *network set when the host means an address of an overlay network by it. */
 bool config_host_network(const struct config *c, const struct ip *addr, uint32_t *network);
 bool config_is_node_ip(const struct config *c, const struct ip *addr);
+static inline bool
+config_is_vxlan_port(const struct config *c, uint16_t port)
+{
+	for (unsigned int i = 0; i < sizeof(c->vxlan_ports) / sizeof(c->vxlan_ports[0]) && c->vxlan_ports[i] != 0; i++)
+		if (c->vxlan_ports[i] == port)
+			return true;
+	return false;
+}
 
 /* Before the workers; after them. */
 int config_init(void);

@@ -19,7 +19,8 @@ extern "C" {
 
 struct decide_key {
 	struct tuple tuple;     /* of the original direction, as the client sent it */
-	uint32_t source;        /* generation slot of whom it came from */
+	uint32_t source;        /* generation slot of whom it came from; 0: whoever has the source address, no spoof check */
+	uint16_t in_port;       /* the port that it came in by: whose `allowed` and antiSpoof count */
 	bool has_icmp;
 	uint8_t icmp_type, icmp_code;
 	/* A connection that is decided again: where it was translated to. It stays there while that lives. */

@@ -28,6 +28,13 @@ offload_rx_partial(struct rte_mbuf *m, uint16_t csum_start, uint16_t csum_offset
 	m->hash.usr = (uint32_t)csum_start << 16 | csum_offset;
 }
 
+/* Nothing is known of the checksum, or it has just been made whole. */
+static inline void
+offload_clear(struct rte_mbuf *m)
+{
+	m->ol_flags &= ~RTE_MBUF_F_RX_L4_CKSUM_MASK;
+}
+
 static inline bool
 offload_is_partial(const struct rte_mbuf *m)
 {

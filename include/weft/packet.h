@@ -66,6 +66,7 @@ struct packet {
 	uint32_t ref;         /* conn.h: the half that it belongs to, 0 when none */
 	uint32_t hop;         /* hop.h: where it goes */
 	uint32_t source;      /* generation slot of whom it comes from */
+	uint32_t back;        /* hop.h: how an answer gets back to where it came from; 0: it does not */
 	uint16_t in_port;     /* the port that it came in by */
 	uint16_t out_port;    /* for STAGE_TRANSMIT */
 	uint16_t l3, l4;      /* offsets of the IP and L4 headers from rte_pktmbuf_mtod; 0: none */

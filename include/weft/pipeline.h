@@ -30,16 +30,11 @@ void pipeline_run(struct worker *w, struct burst *b);
 
 /*
  * parse.c, also for decap.c: look at the IP packet or other frame that starts with an Ethernet header at data offset 0 and comes from
- * `source` in overlay `network`; fill p, and move it to TRACK, RELATE, RESPOND or drop it.
+ * `source` (reached by hop `back`) in overlay `network`; fill p, and move it to TRACK, RELATE, RESPOND or drop it.
  */
-void parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source);
+void parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
 
-/*
- * respond.c, for any stage: make packet i into the answer p->answer says (or drop it by p->drop where no answer may be sent), with
- * p->hop set to where the answer goes. Called through STAGE_RESPOND.
- */
-
-/* neighbour ARP of the underlay (underlay.c): ask for a neighbour; release or drop what waits for one. */
+/* underlay.c: ask for a neighbour by ARP; release or drop what waits for one. */
 void underlay_ask(struct worker *w, uint16_t neighbour);
 void underlay_housekeep(struct worker *w);
 

@@ -28,8 +28,8 @@ enum policy_direction { POLICY_INGRESS, POLICY_EGRESS };
 struct policy_tables {       /* a value, as pmap */
 	struct lpm atoms;        /* (network, prefix) -> what contains it */
 	struct pmap endpoint;    /* endpoint slot -> its groups */
-	struct pmap group;       /* group id -> which tiers have policies, semantics, ... */
-	struct pmap rule;        /* (group, direction, atom, protocol, port...) -> verdicts by tier */
+	struct pmap group;       /* group id -> its entries, (atom, protocol, port...) -> rules, and which tiers have policies, semantics, ... */
+	struct pmap rule;        /* id -> the rule */
 	struct pmap by_name, set_by_name, endpoint_by_name, name; /* builder's; rule and port names */
 	void *more;              /* what else policy.c keeps, persistent too */
 };
@@ -52,6 +52,13 @@ struct policy_verdict {
 	bool log;
 	uint8_t tier;              /* enum policy_tier; TIER_COUNT when nothing matched: allowed by default */
 	uint32_t rule;             /* id of the deciding rule; 0: default, or isolation without a matching rule */
+	/* What it would be if the policies with "enforce": false counted like the others; as above when there are none. */
+	struct {
+		bool differs;          /* from the verdict: in allow, tier or rule */
+		bool allow, log;
+		uint8_t tier;
+		uint32_t rule;
+	} dry_run;
 };
 
 /* Any worker. Pure. */
@@ -70,6 +77,18 @@ int policy_put(struct policy_tables *p, struct txn *t, uint32_t network, const s
 int policy_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
 int address_set_put(struct policy_tables *p, struct txn *t, uint32_t network, const struct spec_address_set *spec, policy_bump *bump, void *arg, struct error *e);
 int address_set_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
+/*
+ * The same for one rule or a few members of a large object, at a cost that does not depend on its size. -ENOENT when there is none.
+ * Edits are made one after the other: `rule` becomes the one at index `at`, or with NULL the one at `at` is taken out.
+ */
+struct policy_edit {
+	enum policy_direction direction;
+	uint32_t at;
+	const struct spec_rule *rule;
+};
+int policy_patch(struct policy_tables *p, struct txn *t, const char *name, const struct policy_edit *edits, uint32_t n, policy_bump *bump, void *arg, struct error *e);
+/* What is to be added may be there, what is to be removed may not; either list may be NULL. */
+int address_set_patch(struct policy_tables *p, struct txn *t, const char *name, const struct prefix_list *add, const struct prefix_list *remove, policy_bump *bump, void *arg);
 /* True when a policy refers to the set. */
 bool address_set_in_use(const struct policy_tables *p, const char *name);
 int policy_endpoint_put(struct policy_tables *p, struct txn *t, const char *name, uint32_t network, uint32_t slot, policy_bump *bump, void *arg);

@@ -24,7 +24,7 @@ struct port_counters {
 	uint64_t rx, rx_bytes, tx, tx_bytes;
 	uint64_t created;  /* counted at the port whose packet led to it */
 	uint64_t merged;   /* always 0 for now */
-	uint64_t punted;   /* counted at the port that it came in by */
+	uint64_t punted;   /* counted at the host port, where others count tx */
 	uint64_t drop[DROP_REASON_COUNT];
 };
 
@@ -48,10 +48,9 @@ struct tx_buffer {
 
 /* A packet that waits for its underlay neighbour. */
 struct held_packet {
-	struct rte_mbuf *m;
-	uint32_t hop;
+	struct rte_mbuf *m;  /* complete but for its outer MACs */
 	uint32_t since_ms;
-	uint16_t in_port;
+	uint16_t neighbour, out_port, in_port;
 };
 #define HELD_MAX 64
 
@@ -82,6 +81,7 @@ struct worker {
 	unsigned int n_held;
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
 	uint32_t icmp_tokens, icmp_refill_ms; /* errors that may still be sent, see respond.c */
+	uint32_t aged_ms; /* when neighbours were aged last */
 	uint16_t ip_id;
 	bool stop;
 	struct burst burst;

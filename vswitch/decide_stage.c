@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The slow path around the pure decide(): opening connections, and asking again for those whose decision no longer stands. */
+#include <weft/base.h>
+
+#include <rte_ip.h>
+
+#include <weft/decide.h>
+#include <weft/pipeline.h>
+#include <weft/tcp_state.h>
+
+#include "decide_stage.h"
+
+/* How many source ports are tried for a translated connection whose tuple is taken (FAULTS C4, C5: bounded). */
+#define NAT_PROBES 64
+
+static void
+key_of_packet(const struct packet *p, struct decide_key *key)
+{
+	memset(key, 0, sizeof(*key));
+	key->tuple = p->key;
+	key->source = p->source;
+	key->in_port = p->in_port;
+	key->has_icmp = p->proto == IPPROTO_ICMP || p->proto == IPPROTO_ICMPV6;
+	key->icmp_type = p->icmp_type;
+	key->icmp_code = p->icmp_code;
+}
+
+/* A verdict that is not "forward": the packet's last words. */
+static void
+conclude(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+{
+	struct packet *p = &b->p[i];
+	if (v->action == VERDICT_DROP) {
+		packet_drop(w, b, i, (enum drop_reason)v->drop);
+		return;
+	}
+	p->answer = v->answer;
+	p->drop = v->drop;
+	burst_move(b, i, STAGE_RESPOND);
+}
+
+/* A stamp is only worth keeping when the root that we decided by is still the current one, see generation.h. */
+static uint32_t
+stamp_for(const struct burst *b, uint32_t sum)
+{
+	return config_current() == b->config ? sum : STAMP_NONE;
+}
+
+/* The source port that a clash made us choose (the reply's destination) is the connection's own, not the decision's. */
+static bool
+same_translation(const struct tuple *decided, const struct tuple *carried)
+{
+	uint8_t proto = (uint8_t)decided->net_proto;
+	bool echo = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+	return ip_equal(&decided->src, &carried->src) && ip_equal(&decided->dst, &carried->dst) &&
+	       (echo || decided->sport == carried->sport);
+}
+
+enum again
+decide_again(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	const struct conn_view *view = conn_view(w->conns);
+	struct conn_half *half = &view->half[p->ref & ~1u];
+	const struct conn_cold *cold = &view->cold[p->ref >> 1];
+	unsigned int dir = p->ref & 1;
+	struct decide_key key;
+	struct verdict v;
+
+	key_of_packet(p, &key);
+	key.tuple = half[0].key;
+	key.again = true;
+	key.service = cold->service;
+	key.backend = cold->backend;
+	key.keep = cold->flags & CONN_KEEP;
+	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began with a request. */
+	uint8_t proto = (uint8_t)half[0].key.net_proto;
+	key.has_icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
+	if (key.has_icmp && half[0].key.sport != 0) {
+		key.icmp_type = proto == IPPROTO_ICMP ? 8 : 128;
+		key.icmp_code = 0;
+	}
+	/* An answer does not tell who started: whoever has the address now is asked for. */
+	if (dir == 1)
+		key.source = 0;
+	w->count.decided++;
+
+	decide(b->config, &key, &v);
+	if (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key)) {
+		conn_remove(w->conns, w->id, p->ref);
+		p->ref = 0;
+		return AGAIN_NEW;
+	}
+	if (v.action != VERDICT_FORWARD) {
+		conclude(w, b, i, &v);
+		return AGAIN_DONE;
+	}
+	if (unlikely(p->source != v.dep[dir][0])) {
+		packet_drop(w, b, i, DROP_SPOOFED_IP);
+		return AGAIN_DONE;
+	}
+	for (int d = 0; d < 2; d++)
+		conn_half_decide(&half[d], v.dep[d], stamp_for(b, generation_sum(v.dep[d])), v.hop[d]);
+	p->hop = v.hop[dir];
+	return AGAIN_FOLLOW;
+}
+
+/* What may begin a conversation, once it is known that it may go there at all. */
+static bool
+may_open(const struct packet *p)
+{
+	if (p->proto == IPPROTO_TCP)
+		return tcp_state_may_open(p->tcp_flags);
+	if (p->flags & PACKET_ECHO)
+		return p->icmp_type == 8 || p->icmp_type == 128;
+	return true;
+}
+
+/* Another source port (or echo identifier) for the side that was translated to. */
+static void
+next_source_port(struct tuple *reply, uint32_t hash, unsigned int attempt)
+{
+	uint16_t port = rte_cpu_to_be_16((uint16_t)(32768 + ((hash + attempt * 7919u) & 0x7fff)));
+	uint8_t proto = (uint8_t)reply->net_proto;
+	reply->dport = port;
+	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
+		reply->sport = port;
+}
+
+static int
+open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+{
+	struct packet *p = &b->p[i];
+	struct conn_new n = {
+		.orig = p->key,
+		.reply = v->reply,
+		.hop = {v->hop[0], v->hop[1]},
+		.rule = {v->rule[0], v->rule[1]},
+		.service = v->service,
+		.backend = v->backend,
+		.owner = v->owner,
+		.tcp_flags = p->proto == IPPROTO_TCP ? p->tcp_flags : 0,
+	};
+	for (int d = 0; d < 2; d++) {
+		memcpy(n.dep[d], v->dep[d], sizeof(n.dep[d]));
+		n.stamp[d] = stamp_for(b, generation_sum(v->dep[d]));
+	}
+	int rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
+	bool has_ports = p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP || p->flags & PACKET_ECHO;
+	for (unsigned int attempt = 0; rc == -EADDRINUSE && has_ports && attempt < NAT_PROBES; attempt++) {
+		next_source_port(&n.reply, p->hash, attempt);
+		rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
+	}
+	return rc;
+}
+
+/* A packet without a connection: judge it and, when it may go, open one. */
+static void
+decide_new(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	struct decide_key key;
+	struct verdict v;
+
+	key_of_packet(p, &key);
+	w->count.decided++;
+	decide(b->config, &key, &v);
+	if (v.action != VERDICT_FORWARD) {
+		conclude(w, b, i, &v);
+		return;
+	}
+	if (unlikely(p->flags & PACKET_TTL_OUT)) {
+		v = (struct verdict){.action = VERDICT_ANSWER, .answer = ANSWER_TTL, .drop = DROP_TTL};
+		conclude(w, b, i, &v);
+		return;
+	}
+	if (!may_open(p)) {
+		packet_drop(w, b, i, DROP_INVALID_STATE);
+		return;
+	}
+	if (unlikely(!worker_may_open(w, p->in_port))) {
+		packet_drop(w, b, i, DROP_NEW_RATE);
+		return;
+	}
+	int rc = open_connection(w, b, i, &v);
+	if (likely(rc == 0)) {
+		w->count.conn_created++;
+		p->hop = v.hop[0];
+		if (packet_fits(b, i))
+			burst_move(b, i, STAGE_REWRITE);
+	} else if (rc == -EEXIST) {
+		/* Somebody was first, with an earlier packet of this burst or on another worker: it is their connection. */
+		uint32_t hop;
+		const struct conn_half *half = &conn_view(w->conns)->half[p->ref];
+		p->hop = conn_half_stands(half, p->source, &hop) ? hop : v.hop[0];
+		if (!packet_follow(w, b, i))
+			packet_drop(w, b, i, DROP_INVALID_STATE);
+	} else {
+		packet_drop(w, b, i, rc == -EADDRINUSE ? DROP_NAT_CLASH : DROP_CONNECTIONS_FULL);
+	}
+}
+
+/* TCP whose backend is gone, with the connection that led to it: the client is told at once. */
+static bool
+reset_client(struct burst *b, uint32_t i, bool through_service)
+{
+	struct packet *p = &b->p[i];
+	if (p->proto != IPPROTO_TCP || !through_service || tcp_state_may_open(p->tcp_flags))
+		return false;
+	p->answer = ANSWER_RESET;
+	p->drop = DROP_SERVICE_NO_BACKEND;
+	burst_move(b, i, STAGE_RESPOND);
+	return true;
+}
+
+void
+decide_run(struct worker *w, struct burst *b, uint32_t set)
+{
+	BURST_FOREACH (i, set) {
+		struct packet *p = &b->p[i];
+		if (p->ref != 0) {
+			bool through_service = conn_view(w->conns)->cold[p->ref >> 1].service != 0 && !(p->ref & 1);
+			enum again again = decide_again(w, b, i);
+			if (again == AGAIN_DONE)
+				continue;
+			if (again == AGAIN_FOLLOW && unlikely(p->flags & PACKET_TTL_OUT)) {
+				p->answer = ANSWER_TTL;
+				p->drop = DROP_TTL;
+				burst_move(b, i, STAGE_RESPOND);
+				continue;
+			}
+			if (again == AGAIN_FOLLOW && packet_follow(w, b, i))
+				continue;
+			if (again == AGAIN_NEW && reset_client(b, i, through_service))
+				continue;
+		}
+		decide_new(w, b, i);
+	}
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Changing packets and keeping their checksums true; for relate.c and respond_*.c too. */
+#ifndef VSWITCH_REWRITE_H
+#define VSWITCH_REWRITE_H
+
+#include <weft/packet.h>
+
+/* Take a one's-complement delta (sum of ~old + new, 16-bit words in memory order) into a checksum field (RFC 1624). */
+void checksum_add(void *field, uint32_t delta);
+
+/* Give packet i the addresses and ports of `to` (as they will be on the wire), with all checksums that cover them. */
+void packet_translate(struct burst *b, uint32_t i, const struct tuple *to);
+
+void packet_lower_ttl(struct burst *b, uint32_t i);
+
+#endif

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What forward.c needs of the underlay (underlay.c): the outer MACs, and somewhere to wait for them. */
+#ifndef VSWITCH_UNDERLAY_H
+#define VSWITCH_UNDERLAY_H
+
+#include <weft/hop.h>
+#include <weft/worker.h>
+
+/* Prepend the hop's outer header for an inner frame with this hash; MACs are still zero. False: no headroom. */
+bool vxlan_push(struct rte_mbuf *m, const struct hop *hop, uint32_t hash);
+
+/* Fill in the outer MACs; asks for the neighbour when that is due. False: it is not known yet. */
+bool underlay_address(struct worker *w, struct rte_mbuf *m, const struct hop *hop);
+
+/* Keep an encapsulated packet until its neighbour is known, a second at the most, or drop it when too many wait. */
+void underlay_hold(struct worker *w, struct rte_mbuf *m, const struct hop *hop, uint16_t in_port);
+
+#endif

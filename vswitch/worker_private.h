@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What worker.c (one worker's round) and workers.c (all of them, seen from the control thread) share. */
+#ifndef VSWITCH_WORKER_PRIVATE_H
+#define VSWITCH_WORKER_PRIVATE_H
+
+#include <pthread.h>
+#include <rte_meter.h>
+
+#include <weft/worker.h>
+
+struct port_meter {
+	struct rte_meter_srtcm srtcm;
+};
+
+struct workers {
+	unsigned int n;
+	struct worker *w[WEFT_MAX_WORKERS];
+	pthread_t thread[WEFT_MAX_WORKERS];
+	struct workers_options options;
+	bool meter_on;
+	struct rte_meter_srtcm_profile meter_profile; /* of one worker: its share of the rate */
+};
+
+extern struct workers workers;
+
+int meter_profile_init(struct rte_meter_srtcm_profile *profile, unsigned int per_second, unsigned int burst);
+
+#endif
