@@ -7,7 +7,7 @@
 #include <weft/rcu.h>
 
 #include "port_claim.h"
-#include "port_thread.h"
+#include "port_core.h"
 
 #define DEFAULT_MTU 1500
 
@@ -24,6 +24,7 @@ static struct {
 	struct claim claim;
 } slots[WEFT_MAX_PORTS];
 static struct port_env env;
+static bool stopping;
 
 const struct port_env *
 port_env(void)
@@ -35,16 +36,32 @@ int
 ports_init(const struct port_env *with)
 {
 	env = *with;
+	stopping = false;
 	return port_thread_start();
 }
 
 void
 ports_fini(void)
 {
+	stopping = true;
 	for (unsigned int id = 0; id < WEFT_MAX_PORTS; id++)
 		if (slots[id].port != NULL)
 			port_close(slots[id].port);
 	port_thread_stop();
+}
+
+bool
+ports_are_stopping(void)
+{
+	return stopping;
+}
+
+void
+port_set_up(struct port *p, bool up)
+{
+	bool was = __atomic_exchange_n(&p->up, up, __ATOMIC_RELAXED);
+	if (was != up && port_by_id(p->id) == p && env.changed != NULL)
+		env.changed(p, env.arg);
 }
 
 static int

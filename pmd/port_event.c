@@ -8,7 +8,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-#include "port_thread.h"
+#include "port_core.h"
 
 #define EVENTS_PER_WAIT 64
 
