@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A cluster on one machine: the switch in a node's namespace, pods of every kind, and a remote node that is a Linux kernel.
+
+Everything a Lab makes (namespaces, processes, sockets, files) bears its process id and goes away with it, also when a test fails.
+"""
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+GATEWAY, GATEWAY6 = "10.244.1.1", "fd00:244:1::1"
+GATEWAY_MAC = "02:00:00:00:00:01"
+NODE_IP, REMOTE_IP = "192.0.2.1", "192.0.2.2"
+REMOTE_VXLAN_MAC = "02:00:00:00:02:01"
+VNI = 100
+
+
+class LabError(Exception):
+    pass
+
+
+def sh(*args, check=True, timeout=60, input=None, netns=None):
+    if netns:
+        args = ("ip", "netns", "exec", netns) + args
+    r = subprocess.run(args, capture_output=True, text=True, timeout=timeout, input=input)
+    if check and r.returncode != 0:
+        raise LabError(f"{' '.join(args)}: exit {r.returncode}: {(r.stderr or r.stdout).strip()[-600:]}")
+    return r
+
+
+def wait_for(what, condition, timeout=20.0, every=0.05):
+    """The first true value of condition(); LabError naming `what` when there is none in time."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        value = condition()
+        if value:
+            return value
+        time.sleep(every)
+    raise LabError(f"{what}: not within {timeout:.0f} s")
+
+
+def endpoint(name, port, mac, *ips, **more):
+    return dict({"kind": "Endpoint", "name": f"demo/{name}", "network": "default", "port": port, "mac": mac, "ips": list(ips)}, **more)
+
+
+class Process:
+    """A child with its output in a file; ended with its Lab."""
+
+    def __init__(self, lab, name, args, netns=None, stdin=subprocess.DEVNULL):
+        self.name, self.args = name, args
+        self.log = os.path.join(lab.dir, f"{name}.log")
+        if netns:
+            args = ["ip", "netns", "exec", netns] + list(args)
+        with open(self.log, "ab") as out:
+            self.p = subprocess.Popen(args, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        lab.processes.append(self)
+
+    @property
+    def pid(self):
+        return self.p.pid
+
+    def alive(self):
+        return self.p.poll() is None
+
+    def output(self):
+        with open(self.log, errors="replace") as f:
+            return f.read()
+
+    def wait_output(self, text, timeout):
+        def there():
+            if text in self.output():
+                return True
+            if not self.alive():
+                raise LabError(f"{self.name} ended with {self.p.returncode}: {self.output()[-800:]}")
+            return False
+        wait_for(f"{self.name} to say {text!r}", there, timeout)
+
+    def stop(self, sig=signal.SIGTERM, timeout=5):
+        if self.alive():
+            try:
+                os.killpg(self.p.pid, sig)
+                self.p.wait(timeout)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.p.pid, signal.SIGKILL)
+                self.p.wait()
+            except ProcessLookupError:
+                self.p.wait()
+        return self.p.returncode
+
+    def kill(self):
+        return self.stop(signal.SIGKILL)
+
+
+class Lab:
+    def __init__(self, build=None, uplink=None):
+        self.build = build or os.environ.get("WEFT_BUILD") or os.path.join(ROOT, "build")
+        self.cache = os.environ.get("WEFT_LAB_CACHE", "/var/tmp/weft-lab")
+        # Unix socket paths are short: keep the folder near the root.
+        self.dir = tempfile.mkdtemp(prefix="weft-", dir="/tmp")
+        self.tag = f"w{os.getpid()}{os.path.basename(self.dir)[-3:].lower()}"
+        self.processes, self.namespaces, self.pods = [], [], {}
+        self.socket = os.path.join(self.dir, "control.sock")
+        self.switch = None
+        self.node = None
+        self.uplink = uplink or "net_af_packet0,iface=up0"
+
+    # -- life ---------------------------------------------------------------------------------------------------
+    def __enter__(self):
+        if os.geteuid() != 0:
+            raise LabError("the lab needs root (namespaces, TAP devices)")
+        for s in (signal.SIGTERM, signal.SIGHUP):
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(s, lambda *_: (_ for _ in ()).throw(SystemExit(1)))
+        return self
+
+    def __exit__(self, kind, value, trace):
+        self.close()
+
+    def close(self):
+        for p in reversed(self.processes):
+            p.stop(timeout=3)
+        for ns in self.namespaces:
+            pids = sh("ip", "netns", "pids", ns, check=False).stdout.split()
+            for pid in pids:
+                try:
+                    os.kill(int(pid), signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            sh("ip", "netns", "del", ns, check=False)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def netns(self, name):
+        ns = f"{self.tag}-{name}"
+        if ns not in self.namespaces:
+            self.namespaces.append(ns)
+            sh("ip", "netns", "add", ns)
+            sh("ip", "link", "set", "lo", "up", netns=ns)
+        return ns
+
+    # -- the switch ---------------------------------------------------------------------------------------------
+    def start_switch(self, settings="", node=True, timeout=30):
+        """weftd in the node's namespace, so that its host port, routes and sysctls are nobody else's."""
+        self.node = self.netns("node") if node else None
+        conf = os.path.join(self.dir, "weft.conf")
+        with open(conf, "w") as f:
+            f.write(f'control = {{ socket = "{self.socket}"; group = ""; }};\n'
+                    f'state = {{ directory = "{self.dir}/state"; }};\n'
+                    f'ports = {{ socket_directory = "{self.dir}/ports"; }};\n')
+            f.write(settings or 'memory = { megabytes = 320; mbufs = 32768; };\ntables = { connections = 65536; };\n')
+        os.makedirs(os.path.join(self.dir, "ports"), exist_ok=True)
+        self.run_switch(timeout)
+
+    def run_switch(self, timeout=30):
+        conf = os.path.join(self.dir, "weft.conf")
+        self.switch = Process(self, "weftd", [os.path.join(self.build, "mgmt", "weftd"), "-c", conf], netns=self.node)
+        self.switch.wait_output("control socket", timeout)
+
+    def weft(self, *args, input=None, check=True):
+        return sh(os.path.join(self.build, "mgmt", "weft"), "--socket", self.socket, *args, input=input, check=check)
+
+    def apply(self, *objects):
+        return self.weft("apply", "-f", "-", input=json.dumps({"objects": list(objects)}))
+
+    def delete(self, kind, name):
+        return self.weft("delete", kind, name)
+
+    def json(self, *args):
+        return json.loads(self.weft(*args, "-o", "json").stdout)
+
+    # -- networks and pods --------------------------------------------------------------------------------------
+    def network(self, **more):
+        return dict({"kind": "Network", "name": "default", "vni": VNI, "mode": "l3", "mtu": 1450, "uplinks": ["uplink0"],
+                     "subnets": [{"prefix": "10.244.1.0/24", "gateway": GATEWAY}, {"prefix": "fd00:244:1::/64", "gateway": GATEWAY6}]},
+                    **more)
+
+    def node_objects(self):
+        """The node itself: its uplink (one end of a veth pair) and its host port. Makes the wire to the remote node."""
+        sh("ip", "link", "add", f"{self.tag[:12]}u", "netns", self.node, "type", "veth", "peer", "name", "up0", "netns", self.netns("remote"))
+        sh("ip", "link", "set", f"{self.tag[:12]}u", "name", "up0", netns=self.node)
+        sh("ip", "link", "set", "up0", "up", netns=self.node)
+        return [
+            {"kind": "Node", "name": "node-1", "self": True, "ips": [NODE_IP], "serviceCIDRs": ["10.96.0.0/12"]},
+            {"kind": "Port", "name": "uplink0", "type": "nic", "device": self.uplink, "uplink": True, "ips": [f"{NODE_IP}/24"]},
+            {"kind": "Port", "name": "host", "type": "tap", "ifname": "weft0", "host": True, "ips": [f"{NODE_IP}/24"]},
+        ]
+
+    def remote_node(self):
+        """A node that is not ours: a Linux kernel's VXLAN. Pods 10.244.2.10 and .11 live on it. Returns the Remote object."""
+        ns = self.netns("remote")
+        for args in (
+                ("ip", "link", "set", "up0", "up"),
+                # The peer of an af_packet or af_xdp port must not leave checksums to hardware that is not there.
+                ("ethtool", "-K", "up0", "tx", "off"),
+                ("ip", "addr", "add", f"{REMOTE_IP}/24", "dev", "up0"),
+                ("ip", "link", "add", "vx0", "address", REMOTE_VXLAN_MAC, "mtu", "1450", "type", "vxlan", "id", str(VNI), "dstport", "4789",
+                 "local", REMOTE_IP, "remote", NODE_IP, "nolearning"),
+                ("ip", "link", "set", "vx0", "up"),
+                ("ip", "addr", "add", "10.244.2.10/32", "dev", "vx0"),
+                ("ip", "addr", "add", "10.244.2.11/32", "dev", "vx0"),
+                ("ip", "-6", "addr", "add", "fd00:244:2::10/128", "dev", "vx0", "nodad"),
+                ("ip", "route", "add", "10.244.1.0/24", "via", GATEWAY, "dev", "vx0", "onlink"),
+                ("ip", "-6", "route", "add", "fd00:244:1::/64", "via", GATEWAY6, "dev", "vx0", "onlink"),
+        ):
+            sh(*args, netns=ns)
+        return {"kind": "Remote", "name": "node-2", "network": "default", "vtep": REMOTE_IP, "mac": REMOTE_VXLAN_MAC,
+                "prefixes": ["10.244.2.0/24", "fd00:244:2::/64"]}
+
+    def tap_pod(self, name, ip, ip6=None):
+        """A pod of the kernel's: a namespace with a TAP that Weft makes in it. Returns its objects; call tap_up after apply."""
+        ns = self.netns(name)
+        last = int(ip.split(".")[-1])
+        mac = f"02:00:00:00:01:{last:02x}"
+        self.pods[name] = {"netns": ns, "ip": ip, "ip6": ip6}
+        return [{"kind": "Port", "name": name, "type": "tap", "netns": f"/run/netns/{ns}", "ifname": "eth0", "mac": mac, "mtu": 1450},
+                endpoint(name, name, mac, *([ip] + ([ip6] if ip6 else [])))]
+
+    def tap_up(self, name):
+        pod = self.pods[name]
+        ns = pod["netns"]
+        sh("ip", "addr", "replace", f"{pod['ip']}/24", "dev", "eth0", netns=ns)
+        sh("ip", "link", "set", "eth0", "up", netns=ns)
+        sh("ip", "route", "replace", "default", "via", GATEWAY, "dev", "eth0", netns=ns)
+        if pod["ip6"]:
+            sh("ip", "-6", "addr", "replace", f"{pod['ip6']}/64", "dev", "eth0", netns=ns)
+            sh("ip", "-6", "route", "replace", "default", "via", GATEWAY6, "dev", "eth0", netns=ns)
+
+    def guest_image(self):
+        sh(os.path.join(ROOT, "scripts", "guest-image"), self.cache, timeout=300)
+
+    def guest_pod(self, name, ip, ip6=None, role="server"):
+        mac = f"02:00:00:00:01:{int(ip.split('.')[-1]):02x}"
+        self.pods[name] = {"ip": ip, "ip6": ip6, "mac": mac, "role": role}
+        return [{"kind": "Port", "name": name, "type": "vhost-user", "socket": f"{name}.sock", "role": role},
+                endpoint(name, name, mac, *([ip] + ([ip6] if ip6 else [])))]
+
+    def guest_start(self, name, big=False, wait=True, timeout=90):
+        """A Linux guest with virtio-net over vhost-user, under emulation. vectors=0: MSI-X crashes this QEMU (LAB)."""
+        pod = self.pods[name]
+        append = f"console=ttyS0 quiet panic=-1 weft.name={name} weft.ip={pod['ip']}/24 weft.gw={GATEWAY} weft.mtu=1450"
+        if pod["ip6"]:
+            append += f" weft.ip={pod['ip6']}/64 weft.gw={GATEWAY6}"
+        if big:
+            append += " weft.big=1"
+        sock = os.path.join(self.dir, "ports", f"{name}.sock")
+        chardev = f"socket,id=c0,path={sock}," + ("reconnect=1" if pod["role"] == "server" else "server=on,wait=off")
+        memory = 384 if big else 160
+        p = Process(self, f"guest-{name}-{len(self.processes)}", [
+            "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-m", str(memory), "-nographic", "-nodefaults",
+            "-serial", "stdio", "-no-reboot", "-kernel", f"{self.cache}/vmlinuz", "-initrd", f"{self.cache}/initramfs",
+            "-append", append, "-object", f"memory-backend-memfd,id=mem,size={memory}M,share=on", "-numa", "node,memdev=mem",
+            "-chardev", chardev, "-netdev", "vhost-user,id=n0,chardev=c0",
+            "-device", f"virtio-net-pci,netdev=n0,mac={pod['mac']},vectors=0"])
+        pod["process"] = p
+        if wait:
+            p.wait_output("ready", timeout)
+        return p
+
+    def dpdk_pod(self, name, ip, memif_id=0):
+        mac = f"02:00:00:00:01:{int(ip.split('.')[-1]):02x}"
+        self.pods[name] = {"ip": ip, "mac": mac, "id": memif_id}
+        return [{"kind": "Port", "name": name, "type": "memif", "socket": f"{name}.sock", "id": memif_id, "role": "server"},
+                endpoint(name, name, mac, ip)]
+
+    def testpmd_start(self, name, mode="icmpecho"):
+        """A DPDK application over memif that answers ARP and ping."""
+        pod = self.pods[name]
+        p = Process(self, f"testpmd-{name}-{len(self.processes)}", [
+            "dpdk-testpmd", "--no-huge", "-m", "64", "--no-shconf", "--no-telemetry", "--no-pci", "--lcores", "0@0,1@0",
+            f"--vdev=net_memif0,role=client,id={pod['id']},socket={self.dir}/ports/{name}.sock,socket-abstract=no,mac={pod['mac']}",
+            "--", f"--forward-mode={mode}", "--auto-start", "--no-mlockall", "--total-num-mbufs=2048", "--stats-period=3600"])
+        pod["process"] = p
+        return p
+
+    # -- traffic ------------------------------------------------------------------------------------------------
+    def httpd(self, name, ip, text, netns, port=80, big=False):
+        """A web server of busybox: / answers `text`, /big 100 MB."""
+        www = os.path.join(self.dir, f"www-{name}")
+        os.makedirs(www, exist_ok=True)
+        with open(os.path.join(www, "index.html"), "w") as f:
+            f.write(text + "\n")
+        if big:
+            sh("dd", "if=/dev/urandom", f"of={www}/big", "bs=1M", "count=100")
+        bind = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
+        p = Process(self, f"httpd-{name}", ["busybox", "httpd", "-f", "-p", bind, "-h", www], netns=netns)
+        p.www = www
+        return p
+
+    def curl(self, netns, url, timeout=5):
+        """The answer's text, or None."""
+        r = sh("curl", "-sS", "-g", "--max-time", str(timeout), url, netns=netns, check=False, timeout=timeout + 10)
+        return r.stdout.strip() if r.returncode == 0 else None
+
+    def ping(self, netns, ip, count=1, timeout=2, size=56):
+        r = sh("ping", "-n", "-q", "-c", str(count), "-W", str(timeout), "-s", str(size), ip, netns=netns, check=False, timeout=count * (timeout + 1) + 10)
+        return r.returncode == 0
