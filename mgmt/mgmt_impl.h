@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of the manager share.
+ *
+ * Locks: `build` is held for the length of a verb that changes things. `lock` guards what readers see and is held for
+ * moments only: never across a call that may wait. `event_lock` guards the listener alone. A reader takes `build` only
+ * if nobody has it.
+ */
+#ifndef WEFT_MGMT_IMPL_H
+#define WEFT_MGMT_IMPL_H
+
+#include <pthread.h>
+
+#include <weft/config.h>
+#include <weft/mgmt.h>
+#include <weft/worker.h>
+
+#include "object.h"
+#include "store.h"
+
+/* A kernel route that we put there, so that the host finds the pods. */
+struct host_route_entry {
+	struct prefix prefix;
+	char ifname[16];
+	uint16_t port; /* id of the host port: a device that was made again has lost its routes */
+	char network[WEFT_NAME_MAX + 1];
+};
+
+struct mgmt {
+	pthread_mutex_t build, lock, event_lock;
+	/* Under `lock`; changed under `build` as well, so that the builder may read without it. */
+	struct index index;
+	uint64_t epoch;    /* what people see: goes on across restarts, unlike config's */
+	json_t *placement; /* [[{"port","queue"}]] by worker, never changed once it is here */
+	/* Under `event_lock`. */
+	void (*listener)(json_t *event, void *arg);
+	void *listener_arg;
+	/* Constant. */
+	char *version;
+	json_t *(*status_extra)(void *arg);
+	void *arg;
+	uint32_t started_ms;
+	/* The builder's. */
+	struct store *store; /* NULL: nothing is kept */
+	struct host_route_entry *route;
+	uint32_t n_routes;
+};
+
+#define WAIT_MS 5000 /* for the workers to pass an epoch */
+
+/* A batch of changes, sorted by kind and name once batch_sort was called. */
+struct batch {
+	struct change *v;
+	uint32_t n, size;
+	uint32_t unchanged;
+};
+struct change *batch_add(struct batch *b);
+void batch_sort(struct batch *b);
+void batch_free(struct batch *b); /* with its references */
+
+/* transact.c: make a sorted batch so, all or nothing; keeps what it needs of it. 0 or -errno with *e. */
+enum transact_mode {
+	TRANSACT_APPLY,
+	TRANSACT_REHEARSE, /* change nothing, say whether it would do */
+	TRANSACT_REPLAY,   /* from the store: nothing is stored; a port that cannot be opened is marked failed */
+};
+int transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_error *e);
+/* The end: close all ports, take all objects out of the configuration. */
+void transact_clear(struct mgmt *m);
+
+/* config_fill.c: a batch as a transaction of config. */
+enum fill_mode { FILL_REAL, FILL_REHEARSE };
+int config_fill(struct config_txn *t, struct batch *b, enum fill_mode mode, struct rpc_error *e);
+int config_rehearse(struct batch *b, struct rpc_error *e);
+
+/* port_seat.c */
+bool batch_opens(const struct batch *b);
+bool batch_closes(const struct batch *b);
+/* Open what comes, closing ahead of it what goes and is in its way. On failure all is as before, as far as that is
+ * possible. */
+int ports_open(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_error *e);
+void ports_undo(struct mgmt *m, struct batch *b);
+/* After publish: close what goes. */
+void ports_close(struct mgmt *m, struct batch *b);
+void seat_close(struct mgmt *m, struct object *o);
+/* Place the queues again and note where they are. */
+void replan(struct mgmt *m, const struct port *without);
+
+/* host_route.c: after publish. */
+void host_routes_sync(struct mgmt *m, const struct batch *b);
+
+/* status_object.c */
+void object_set_phase(struct mgmt *m, struct object *o, const char *text);
+void object_set_warning(struct mgmt *m, struct object *o, const char *text);
+/* What config says of it now. Under `build`. */
+void object_refresh(struct mgmt *m, struct object *o);
+/* Add "status". */
+void object_add_status(struct mgmt *m, json_t *out, struct object *o);
+
+/* mgmt.c */
+void emit(struct mgmt *m, json_t *event); /* takes the reference */
+
+/* Fill *e. `at` is the index in the request's "objects", -1 when there is none. Returns rc. */
+int fail_with(struct rpc_error *e, int rc, long at, const struct error *why);
+__attribute__((format(printf, 3, 4))) int fail(struct rpc_error *e, int code, const char *fmt, ...);
+
+/* apply.c: the objects of a JSON list as a batch of changes, unless they are what is there already. `numbered`: errors
+ * say objects[i]. */
+int batch_from_objects(struct mgmt *m, struct batch *b, json_t *objects, const char *owner, bool numbered,
+		       struct rpc_error *e);
+
+/* The verbs: parameters decoded by the verb's table. */
+struct change_options {
+	uint64_t if_epoch;
+	bool has_if_epoch, dry_run;
+};
+struct apply_params {
+	struct change_options options;
+	json_t *objects;
+	bool prune;
+	const char *owner;
+};
+struct patch_params {
+	struct change_options options;
+	uint32_t kind;
+	const char *name;
+	json_t *add, *remove, *set;
+};
+struct named {
+	uint32_t kind;
+	const char *name;
+};
+struct delete_params {
+	struct change_options options;
+	bool has_kind, has_objects;
+	struct named one;
+	const struct named *objects;
+	uint32_t n_objects;
+};
+struct list_params {
+	uint32_t kind, limit;
+	const char *token, *owner;
+};
+struct drops_params {
+	const char *port;
+};
+
+struct call {
+	struct mgmt *m;
+	enum mgmt_role role;
+	const void *params;
+	struct rpc_error *e;
+};
+/* apply.c: ifEpoch; and what a patch makes of an object is applied like any other. */
+int check_epoch(const struct mgmt *m, const struct change_options *o, struct rpc_error *e);
+json_t *apply_one(const struct call *c, json_t *object, const struct change_options *o);
+
+typedef json_t *verb_fn(const struct call *c);
+verb_fn verb_apply, verb_patch, verb_delete, verb_get, verb_list, verb_schema, verb_status, verb_stats, verb_drops;
+
+struct verb {
+	const char *name;
+	enum mgmt_role role;
+	bool builds;
+	verb_fn *run; /* NULL: the control socket's own */
+	const struct field_table *params;
+	const char *help;
+};
+extern const struct verb verbs[];
+extern const unsigned int n_verbs;
+const struct verb *verb_find(const char *name);
+
+/* The open ports now: a name and what its counters had at the start, to be freed with free(). */
+struct open_port {
+	char name[WEFT_NAME_MAX + 1];
+	uint16_t id;
+	struct port_counters count; /* since it was opened */
+};
+struct open_port *open_ports(struct mgmt *m, uint32_t *n);
+
+#endif
