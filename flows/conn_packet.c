@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What one packet tells about its connection. */
+#include "conn_internal.h"
+
+#define OPENING_OR_CLOSING (TCP_BIT_SYN | TCP_BIT_FIN | TCP_BIT_RST)
+
+/* A packet of this kind can change nothing on a settled half. */
+static inline bool
+is_ordinary(uint8_t tcp_flags)
+{
+	return (tcp_flags & (OPENING_OR_CLOSING | TCP_BIT_ACK)) == TCP_BIT_ACK;
+}
+
+static void
+settle(struct conn_half *h)
+{
+	__atomic_fetch_or(&h->seen, SEEN_SETTLED, __ATOMIC_SEQ_CST);
+}
+
+static void
+unsettle(struct conn_half *h)
+{
+	if (__atomic_load_n(&h->seen, __ATOMIC_SEQ_CST) & SEEN_SETTLED)
+		__atomic_fetch_and(&h->seen, ~SEEN_SETTLED, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * Both halves follow the state. Whoever changes it, or finds it established, calls this afterwards and the state is
+ * read again after settling: so of one worker that settles and one that sees a FIN, the later one leaves the halves as
+ * the state has them.
+ */
+static void
+settle_by(struct conn_table *t, uint32_t id)
+{
+	struct conn_half *h = &t->view.half[2 * id];
+	struct conn_cold *cold = &t->view.cold[id];
+	if (__atomic_load_n(&cold->state, __ATOMIC_SEQ_CST) == TCP_STATE_ESTABLISHED &&
+	    (__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED)) {
+		settle(&h[0]);
+		settle(&h[1]);
+	}
+	if (__atomic_load_n(&cold->state, __ATOMIC_SEQ_CST) != TCP_STATE_ESTABLISHED) {
+		unsettle(&h[0]);
+		unsettle(&h[1]);
+	}
+}
+
+void
+conn_mark_answered(struct conn_table *t, uint32_t id)
+{
+	struct conn_cold *cold = &t->view.cold[id];
+	if (__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED)
+		return;
+	uint8_t before = __atomic_fetch_or(&cold->flags, CONN_ANSWERED, __ATOMIC_RELAXED);
+	if (!(before & CONN_ANSWERED) && half_is_tcp(&t->view.half[2 * id]))
+		__atomic_fetch_sub(&open_shard(t, id)->n, 1, __ATOMIC_RELAXED);
+}
+
+static int
+follow(struct conn_table *t, uint32_t ref, uint8_t tcp_flags)
+{
+	uint32_t id = ref >> 1;
+	struct conn_cold *cold = &t->view.cold[id];
+	uint8_t state = __atomic_load_n(&cold->state, __ATOMIC_RELAXED);
+	int next;
+	do {
+		next = tcp_state_next((enum tcp_state)state, tcp_flags, ref & 1);
+		if (next < 0 || next == TCP_STATE_SAME)
+			return next;
+	} while (next != state && !__atomic_compare_exchange_n(&cold->state, &state, (uint8_t)next, false,
+							       __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+	if (ref & 1)
+		conn_mark_answered(t, id);
+	if (next != state || next == TCP_STATE_ESTABLISHED)
+		settle_by(t, id);
+	return next;
+}
+
+/* At most once a second, and never backwards: workers' clocks differ a little. */
+static inline void
+refresh(struct conn_half *h, uint32_t seen, uint32_t now_s)
+{
+	while (seconds_since(now_s, seen & SEEN_SECONDS) > 0 && !(seen & SEEN_CLOSED)) {
+		if (__atomic_compare_exchange_n(&h->seen, &seen, (seen & ~SEEN_SECONDS) | now_s, true, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return;
+	}
+}
+
+int
+conn_packet(struct conn_table *t, uint32_t ref, uint8_t tcp_flags, uint32_t now_ms)
+{
+	struct conn_half *h = &t->view.half[ref];
+	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_ACQUIRE);
+	if (seen & SEEN_CLOSED)
+		return -ESTALE;
+	if (half_is_tcp(h)) {
+		if (!(seen & SEEN_SETTLED) || !is_ordinary(tcp_flags)) {
+			int next = follow(t, ref, tcp_flags);
+			if (next < 0)
+				return next;
+			if (next == TCP_STATE_SAME)
+				return 0;
+		}
+	} else if ((ref & 1) && !(seen & SEEN_SETTLED)) {
+		conn_mark_answered(t, ref >> 1);
+		settle(h);
+	}
+	refresh(h, seen, now_ms / 1000);
+	return 0;
+}
