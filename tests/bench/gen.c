@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weft-gen: real IPv4/UDP frames in at one port of a switch, counted where they come out at another.
+ *
+ *   weft-gen EAL-OPTIONS --vdev=... --vdev=... -- OPTIONS      (gen.h has the options; --help prints them)
+ *
+ * The two ports are those of two pods: net_memif clients, or net_virtio_user on a vhost-user socket. One thread sends
+ * and receives, so one core is enough. Prints one JSON object on stdout; all else goes to stderr.
+ */
+#include "gen.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_ethdev.h>
+
+static volatile sig_atomic_t stopped;
+
+static void
+on_signal(int signo)
+{
+	stopped = 1;
+}
+
+bool
+gen_stopped(void)
+{
+	return stopped;
+}
+
+static const struct option options[] = {
+	{"size", required_argument, NULL, 's'},
+	{"flows", required_argument, NULL, 'f'},
+	{"src-ips", required_argument, NULL, 'n'},
+	{"seconds", required_argument, NULL, 't'},
+	{"warmup", required_argument, NULL, 'w'},
+	{"rate", required_argument, NULL, 'r'},
+	{"both", no_argument, NULL, 'b'},
+	{"a-mac", required_argument, NULL, 'm'},
+	{"a-ip", required_argument, NULL, 'i'},
+	{"b-mac", required_argument, NULL, 'M'},
+	{"b-ip", required_argument, NULL, 'I'},
+	{"gateway-mac", required_argument, NULL, 'g'},
+	{"dst-ip", required_argument, NULL, 'd'},
+	{"dst-port", required_argument, NULL, 'p'},
+	{"wait", required_argument, NULL, 'W'},
+	{"descriptors", required_argument, NULL, 'q'},
+	{"hold", no_argument, NULL, 'H'},
+	{"help", no_argument, NULL, 'h'},
+	{NULL, 0, NULL, 0},
+};
+
+static const char help[] =
+	"usage: weft-gen EAL-OPTIONS --vdev=PORT-A --vdev=PORT-B -- OPTIONS\n"
+	"  --size BYTES        of a frame, without FCS: 64..1514 (64)\n"
+	"  --flows N           UDP flows, sent in turn (10000)\n"
+	"  --src-ips N         addresses that the flows come from, from A's upwards (1)\n"
+	"  --seconds S         how long to measure (5)\n"
+	"  --warmup S          how long to send before that (1)\n"
+	"  --rate MPPS         of each direction; 0: as fast as the ports take it (0)\n"
+	"  --both              B answers each flow of A\n"
+	"  --a-mac --a-ip      what sits at the first port (02:00:00:00:00:0a, 10.0.0.10)\n"
+	"  --b-mac --b-ip      what sits at the second (02:00:00:00:00:0b, 10.0.0.11)\n"
+	"  --gateway-mac MAC   to whom frames are sent (the other side's MAC)\n"
+	"  --dst-ip --dst-port where A's flows go (B's address, 9)\n"
+	"  --wait S            for the links, and for the first frame to arrive (10)\n"
+	"  --descriptors N     of each ring (1024)\n"
+	"  --hold              stay connected after the report until stdin ends\n"
+	"The report: tx, rx, loss (a share of tx), seconds, mpps (received); full: the share of bursts "
+	"that the port did not\n"
+	"take whole, near 0 when the generator was the limit; cyclesPerPacket and ceilingMpps: what the "
+	"generator itself\n"
+	"could do.\n";
+
+static double
+number(const char *name, const char *text, double min, double max)
+{
+	char *end;
+	double v = strtod(text, &end);
+	if (*text == '\0' || *end != '\0' || !(v >= min && v <= max))
+		rte_exit(2, "--%s: %s is not in %g..%g\n", name, text, min, max);
+	return v;
+}
+
+static struct rte_ether_addr
+mac(const char *name, const char *text)
+{
+	struct rte_ether_addr out;
+	if (rte_ether_unformat_addr(text, &out) < 0)
+		rte_exit(2, "--%s: %s is not a MAC address\n", name, text);
+	return out;
+}
+
+static uint32_t
+address(const char *name, const char *text)
+{
+	struct in_addr out;
+	if (inet_pton(AF_INET, text, &out) != 1)
+		rte_exit(2, "--%s: %s is not an IPv4 address\n", name, text);
+	return out.s_addr;
+}
+
+static void
+parse_option(struct gen_options *o, int c, const char *name)
+{
+	switch (c) {
+	case 's':
+		o->size = (uint16_t)number(name, optarg, GEN_SIZE_MIN, GEN_SIZE_MAX);
+		break;
+	case 'f':
+		o->flows = (uint32_t)number(name, optarg, 1, 16e6);
+		break;
+	case 'n':
+		o->src_ips = (uint32_t)number(name, optarg, 1, 1 << 24);
+		break;
+	case 't':
+		o->seconds = number(name, optarg, 0.01, 1e6);
+		break;
+	case 'w':
+		o->warmup = number(name, optarg, 0, 1e6);
+		break;
+	case 'r':
+		o->rate = number(name, optarg, 0, 1e3);
+		break;
+	case 'b':
+		o->both = true;
+		break;
+	case 'H':
+		o->hold = true;
+		break;
+	case 'm':
+		o->mac[0] = mac(name, optarg);
+		break;
+	case 'i':
+		o->ip[0] = address(name, optarg);
+		break;
+	case 'M':
+		o->mac[1] = mac(name, optarg);
+		break;
+	case 'I':
+		o->ip[1] = address(name, optarg);
+		break;
+	case 'g':
+		o->gateway[0] = o->gateway[1] = mac(name, optarg);
+		break;
+	case 'd':
+		o->dst_ip = address(name, optarg);
+		break;
+	case 'p':
+		o->dst_port = (uint16_t)number(name, optarg, 1, 65535);
+		break;
+	case 'W':
+		o->wait = number(name, optarg, 0, 3600);
+		break;
+	case 'q':
+		o->descriptors = (uint16_t)number(name, optarg, 64, 16384);
+		break;
+	default:
+		fputs(help, stderr);
+		exit(c == 'h' ? 0 : 2);
+	}
+}
+
+static void
+parse(struct gen_options *o, int argc, char **argv)
+{
+	*o = (struct gen_options){.size = 64,
+				  .flows = 10000,
+				  .src_ips = 1,
+				  .seconds = 5,
+				  .warmup = 1,
+				  .wait = 10,
+				  .descriptors = 1024,
+				  .dst_port = 9,
+				  .mac = {{{2, 0, 0, 0, 0, 10}}, {{2, 0, 0, 0, 0, 11}}},
+				  .ip = {RTE_BE32(RTE_IPV4(10, 0, 0, 10)), RTE_BE32(RTE_IPV4(10, 0, 0, 11))}};
+	int c, index = 0;
+	while ((c = getopt_long(argc, argv, "", options, &index)) != -1)
+		parse_option(o, c, c == '?' ? "" : options[index].name);
+	if (optind < argc)
+		rte_exit(2, "unexpected argument: %s\n", argv[optind]);
+	for (int side = 0; side < 2; side++) {
+		if (rte_is_zero_ether_addr(&o->gateway[side]))
+			o->gateway[side] = o->mac[!side];
+	}
+	if (o->dst_ip == 0)
+		o->dst_ip = o->ip[1];
+	if (o->flows / o->src_ips >= 64000)
+		rte_exit(2, "--flows: %u flows from %u addresses need more ports than there are; raise --src-ips\n",
+			 o->flows, o->src_ips);
+}
+
+static void
+print_side(FILE *f, const char *name, const struct gen_count *c)
+{
+	fprintf(f, "\"%s\":{\"tx\":%" PRIu64 ",\"rx\":%" PRIu64 ",\"other\":%" PRIu64 ",\"badChecksums\":%" PRIu64 "}",
+		name, c->tx, c->rx, c->other, c->bad);
+}
+
+static void
+report(FILE *f, const struct gen_options *o, const struct gen_result *r)
+{
+	uint64_t tx = r->side[0].tx + r->side[1].tx, rx = r->side[0].rx + r->side[1].rx;
+	uint64_t bursts = r->side[0].bursts + r->side[1].bursts, full = r->side[0].full + r->side[1].full;
+	fprintf(f,
+		"{\"size\":%u,\"flows\":%u,\"both\":%s,\"tx\":%" PRIu64 ",\"rx\":%" PRIu64
+		",\"loss\":%.6f,\"seconds\":%.6f,\"mpps\":%.4f,",
+		o->size, o->flows, o->both ? "true" : "false", tx, rx, tx > rx ? (double)(tx - rx) / (double)tx : 0.0,
+		r->seconds, (double)r->rx_in_time / r->seconds / 1e6);
+	double per_frame = r->rx_in_time > 0 ? (double)r->busy_cycles / (double)r->rx_in_time : 0;
+	fprintf(f, "\"full\":%.4f,\"cyclesPerPacket\":%.1f,\"ceilingMpps\":%.4f,",
+		bursts > 0 ? (double)full / (double)bursts : 0.0, per_frame,
+		per_frame > 0 ? (double)rte_get_tsc_hz() / per_frame / 1e6 : 0.0);
+	print_side(f, "a", &r->side[0]);
+	fputc(',', f);
+	print_side(f, "b", &r->side[1]);
+	fputs("}\n", f);
+	fflush(f);
+}
+
+int
+main(int argc, char **argv)
+{
+	/* EAL logs to stdout, where the answer belongs. */
+	FILE *out = fdopen(dup(STDOUT_FILENO), "w");
+	if (out == NULL || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return 1;
+	if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+		fputs(help, out);
+		return 0;
+	}
+	int used = rte_eal_init(argc, argv);
+	if (used < 0)
+		rte_exit(1, "EAL: %s\n", rte_strerror(rte_errno));
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	struct gen_options o;
+	parse(&o, argc - used, argv + used);
+
+	struct gen_result result;
+	int rc = gen_open(&o);
+	if (rc == 0)
+		rc = gen_run(&o, &result);
+	if (rc == 0)
+		report(out, &o, &result);
+	while (rc == 0 && o.hold && !gen_stopped() && getchar() != EOF)
+		;
+	gen_close();
+	rte_eal_cleanup();
+	if (fclose(out) != 0)
+		rc = -1;
+	return rc == 0 ? 0 : 1;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gen.h"
+
+#include <inttypes.h>
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+
+#define TX_BUFFERS 4096
+#define RX_BUFFERS 8192
+#define CACHE 256
+#define RX_BURST 64
+#define DRAIN_S 0.1
+
+struct side {
+	uint16_t port, peer;
+	bool sends;
+	struct rte_mempool *pool;
+	struct gen_frames frames;
+	struct rte_mbuf *pending[GEN_BURST]; /* made, but not taken by the port yet */
+	unsigned int first, n_pending;
+	uint64_t due, interval; /* TSC: when the next burst may go; 0: at once */
+	struct gen_count count;
+};
+
+static struct side sides[2];
+static struct rte_mempool *rx_pool;
+
+static int
+fail(uint16_t port, const char *what, int rc)
+{
+	fprintf(stderr, "weft-gen: port %u: %s: %s\n", port, what, rte_strerror(-rc));
+	return -1;
+}
+
+static double
+seconds_since(uint64_t start)
+{
+	return (double)(rte_rdtsc() - start) / (double)rte_get_tsc_hz();
+}
+
+/* A memif client's start fails while nobody listens. */
+static int
+start(uint16_t port, double wait)
+{
+	uint64_t begin = rte_rdtsc();
+	int rc;
+	while ((rc = rte_eth_dev_start(port)) < 0 && !gen_stopped() && seconds_since(begin) < wait)
+		rte_delay_us_sleep(200000);
+	return rc < 0 ? fail(port, "start", rc) : 0;
+}
+
+static int
+open_port(uint16_t port, const struct gen_options *o)
+{
+	struct rte_eth_conf conf = {0};
+	int rc = rte_eth_dev_configure(port, 1, 1, &conf);
+	if (rc < 0)
+		return fail(port, "configure", rc);
+	rc = rte_eth_rx_queue_setup(port, 0, o->descriptors, SOCKET_ID_ANY, NULL, rx_pool);
+	if (rc == 0)
+		rc = rte_eth_tx_queue_setup(port, 0, o->descriptors, SOCKET_ID_ANY, NULL);
+	if (rc < 0)
+		return fail(port, "queues", rc);
+	if (start(port, o->wait) < 0)
+		return -1;
+	rte_eth_promiscuous_enable(port); /* a memif has no such switch, and needs none */
+	return 0;
+}
+
+/* A memif that was turned away (its server had no device yet) does not try again by itself. */
+static int
+wait_for_link(uint16_t port, double wait)
+{
+	uint64_t begin = rte_rdtsc(), tried = begin;
+	struct rte_eth_link link;
+	do {
+		if (rte_eth_link_get_nowait(port, &link) == 0 && link.link_status == RTE_ETH_LINK_UP)
+			return 0;
+		if (seconds_since(tried) > 0.5) {
+			rte_eth_dev_stop(port);
+			if (start(port, wait) < 0)
+				return -1;
+			tried = rte_rdtsc();
+		}
+		rte_delay_us_sleep(10000);
+	} while (!gen_stopped() && seconds_since(begin) < wait);
+	return fail(port, "link", -ETIMEDOUT);
+}
+
+int
+gen_open(const struct gen_options *o)
+{
+	if (rte_eth_dev_count_avail() != 2) {
+		fprintf(stderr, "weft-gen: give exactly two ports with --vdev, not %u\n", rte_eth_dev_count_avail());
+		return -1;
+	}
+	rx_pool = rte_pktmbuf_pool_create("rx", RX_BUFFERS, CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	for (uint16_t i = 0; i < 2; i++) {
+		struct side *s = &sides[i];
+		*s = (struct side){.port = i, .peer = !i, .sends = i == 0 || o->both};
+		s->pool = rte_pktmbuf_pool_create(i == 0 ? "tx-a" : "tx-b", TX_BUFFERS + o->descriptors, CACHE, 0,
+						  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+		if (rx_pool == NULL || s->pool == NULL)
+			return fail(i, "buffers", -rte_errno);
+		if (gen_frames_init(&s->frames, o, i, s->pool) < 0)
+			return fail(i, "flows", -ENOMEM);
+		if (o->rate > 0)
+			s->interval = (uint64_t)(GEN_BURST / (o->rate * 1e6) * (double)rte_get_tsc_hz());
+	}
+	for (uint16_t i = 0; i < 2; i++) {
+		if (open_port(i, o) < 0)
+			return -1;
+	}
+	return wait_for_link(0, o->wait) < 0 ? -1 : wait_for_link(1, o->wait);
+}
+
+void
+gen_close(void)
+{
+	uint16_t port;
+	RTE_ETH_FOREACH_DEV(port)
+	{
+		rte_eth_dev_stop(port);
+		rte_eth_dev_close(port);
+	}
+	for (int i = 0; i < 2; i++)
+		gen_frames_fini(&sides[i].frames);
+}
+
+/* Returns how many went. */
+static inline unsigned int
+send_burst(struct side *s)
+{
+	if (s->interval != 0) {
+		uint64_t now = rte_rdtsc();
+		if (now < s->due)
+			return 0;
+		/* Who fell behind by more than a few bursts does not catch up with a flood. */
+		s->due = (now - s->due > 8 * s->interval ? now : s->due) + s->interval;
+	}
+	if (s->n_pending == 0) {
+		s->first = 0;
+		s->n_pending = gen_frames_make(&s->frames, s->pool, s->pending, GEN_BURST);
+	}
+	unsigned int sent = rte_eth_tx_burst(s->port, 0, &s->pending[s->first], (uint16_t)s->n_pending);
+	s->first += sent;
+	s->n_pending -= sent;
+	s->count.bursts++;
+	s->count.full += s->n_pending != 0;
+	s->count.tx += sent;
+	return sent;
+}
+
+static inline unsigned int
+receive(struct side *s)
+{
+	struct rte_mbuf *m[RX_BURST];
+	unsigned int n = rte_eth_rx_burst(s->port, 0, m, RX_BURST);
+	if (n == 0)
+		return 0;
+	for (unsigned int i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
+	unsigned int ours = 0;
+	for (unsigned int i = 0; i < n; i++)
+		ours += gen_frame_is_ours(m[i]);
+	s->count.rx += ours;
+	s->count.other += n - ours;
+	/* One of each burst is looked at closely: enough to notice, too few to slow us down. */
+	if (gen_frame_is_ours(m[0]))
+		s->count.bad += !gen_frame_is_right(m[0]);
+	rte_pktmbuf_free_bulk(m, n);
+	return n;
+}
+
+/* Returns the cycles of the turns that moved a frame. */
+static uint64_t
+run_for(double seconds, bool send)
+{
+	uint64_t now = rte_rdtsc(), end = now + (uint64_t)(seconds * (double)rte_get_tsc_hz()), busy = 0;
+	while (now < end && !gen_stopped()) {
+		unsigned int moved = 0;
+		for (int i = 0; i < 2; i++) {
+			if (send && sides[i].sends)
+				moved += send_burst(&sides[i]);
+			moved += receive(&sides[sides[i].peer]);
+		}
+		uint64_t then = now;
+		now = rte_rdtsc();
+		if (moved > 0)
+			busy += now - then;
+	}
+	return busy;
+}
+
+static uint64_t
+received(void)
+{
+	return sides[0].count.rx + sides[1].count.rx;
+}
+
+/* Links are up before a switch polls them. */
+static int
+wait_for_traffic(double wait)
+{
+	uint64_t begin = rte_rdtsc();
+	while (received() == 0 && !gen_stopped()) {
+		if (seconds_since(begin) > wait) {
+			fprintf(stderr,
+				"weft-gen: sent %" PRIu64 " frames, none came back within %g s (%" PRIu64
+				" of others)\n",
+				sides[0].count.tx, wait, sides[1].count.other);
+			return -1;
+		}
+		run_for(0.001, true);
+	}
+	return 0;
+}
+
+int
+gen_run(const struct gen_options *o, struct gen_result *r)
+{
+	if (wait_for_traffic(o->wait) < 0)
+		return -1;
+	run_for(o->warmup, true);
+	run_for(DRAIN_S, false);
+	for (int i = 0; i < 2; i++)
+		sides[i].count = (struct gen_count){0};
+	uint64_t begin = rte_rdtsc();
+	r->busy_cycles = run_for(o->seconds, true);
+	r->seconds = seconds_since(begin);
+	r->rx_in_time = received();
+	run_for(DRAIN_S, false);
+	for (int i = 0; i < 2; i++)
+		r->side[i] = sides[i].count;
+	if (gen_stopped())
+		fprintf(stderr, "weft-gen: interrupted\n");
+	return gen_stopped() ? -1 : 0;
+}
