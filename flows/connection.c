@@ -91,17 +91,21 @@ static int
 look(struct conn_table *t, const struct creation *c, uint32_t *ref)
 {
 	for (unsigned int looks = 0; looks < LOOKS; looks++) {
-		struct rivals r = {.c = c};
-		bucket_rivals(t, &c->new->orig, c->hash[0], 0, rival_look, &r);
-		if (r.live != 0) {
-			*ref = r.live;
+		struct rivals orig = {.c = c}, reply = {.c = c};
+		bucket_rivals(t, &c->new->orig, c->hash[0], 0, rival_look, &orig);
+		if (orig.live == 0 && c->keys == 2) {
+			bucket_rivals(t, &c->new->reply, c->hash[1], 0, rival_look, &reply);
+			/* Who has become live since we looked may have both. */
+			if (reply.live != 0)
+				bucket_rivals(t, &c->new->orig, c->hash[0], 0, rival_look, &orig);
+		}
+		if (orig.live != 0) {
+			*ref = orig.live;
 			return -EEXIST;
 		}
-		if (c->keys == 2)
-			bucket_rivals(t, &c->new->reply, c->hash[1], 0, rival_look, &r);
-		if (r.live != 0)
+		if (reply.live != 0)
 			return -EADDRINUSE;
-		if (!r.unborn)
+		if (!orig.unborn && !reply.unborn)
 			break;
 		rte_pause();
 	}

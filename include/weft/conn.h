@@ -202,17 +202,24 @@ void conn_half_decide(struct conn_half *h, const uint32_t dep[GENERATION_DEPS], 
 static inline bool
 conn_half_stands(const struct conn_half *h, uint32_t source, uint32_t *hop)
 {
-	/* The stamp alone cannot tell an old decision from a new one with the same sum: the count of changes does. */
+	/*
+	 * An old decision and a new one may have the same stamp: the count of changes tells them apart. It has three bits only, so what
+	 * the answer rests on is read once more, for the case that the kernel held us up in between.
+	 */
 	uint32_t before = __atomic_load_n(&h->seen, __ATOMIC_ACQUIRE);
 	uint32_t stamp = __atomic_load_n(&h->stamp, __ATOMIC_RELAXED);
-	uint32_t dep[GENERATION_DEPS];
+	uint32_t dep[GENERATION_DEPS], differs = 0;
 	for (unsigned int i = 0; i < GENERATION_DEPS; i++)
 		dep[i] = __atomic_load_n(&h->dep[i], __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	*hop = __atomic_load_n(&h->hop, __ATOMIC_RELAXED);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	uint32_t after = __atomic_load_n(&h->seen, __ATOMIC_RELAXED);
-	bool whole = (before & HALF_CHANGING) == 0 && (before ^ after) < HALF_CHANGING;
-	return whole && dep[0] == source && generation_sum(dep) == stamp;
+	for (unsigned int i = 0; i < GENERATION_DEPS; i++)
+		differs |= dep[i] ^ __atomic_load_n(&h->dep[i], __ATOMIC_RELAXED);
+	differs |= stamp ^ __atomic_load_n(&h->stamp, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	differs |= (before & HALF_CHANGING) | (before ^ __atomic_load_n(&h->seen, __ATOMIC_RELAXED)) / HALF_CHANGING;
+	return differs == 0 && dep[0] == source && generation_sum(dep) == stamp;
 }
 
 /* Sweep up to `budget` entries of this worker's share and forget those whose time is over. Returns how many it forgot. */
