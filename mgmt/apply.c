@@ -68,8 +68,8 @@ decode_common(json_t *object, struct common *c, const char **name, struct arena 
 static bool
 is_there(const struct object *old, const char *owner, const char *text)
 {
-	return old != NULL && !old->closed && old->in_config && strcmp(old->owner, owner) == 0 &&
-	       strcmp(old->text, text) == 0;
+	bool in_force = old != NULL && !old->closed && old->in_config && (old->kind != KIND_PORT || old->seat != NULL);
+	return in_force && strcmp(old->owner, owner) == 0 && strcmp(old->text, text) == 0;
 }
 
 static int

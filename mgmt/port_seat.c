@@ -8,6 +8,7 @@
  * lowest free id, and every id that this batch freed before is higher than the one just freed.
  */
 #include <stdlib.h>
+#include <syslog.h>
 
 #include <weft/rcu.h>
 
@@ -160,39 +161,54 @@ ports_open(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_
 	return rc;
 }
 
-/* A port came back under another id or MAC, or not at all: tell the configuration. */
+/* An id that is given out last of all, so that what is sent to it finds nobody. */
+static uint16_t
+parked_id(void)
+{
+	uint16_t id = WEFT_MAX_PORTS - 1;
+	while (id > 0 && port_by_id(id) != NULL)
+		id--;
+	return id;
+}
+
+/* A port came back under another id or MAC, or not at all: tell the configuration, which must not go on sending to an id that may
+ * be somebody else's next. The Port stays in it, as its endpoints name it. */
 static void
-put_back(struct object *o, const struct port_facts *before)
+put_back(struct object *o)
 {
 	struct error why = {0};
-	struct config_txn *t = config_begin();
-	struct port_facts facts = *before;
-	int rc;
-	if (o->seat != NULL) {
+	struct port_facts facts = {.mac = o->spec->port.mac};
+	if (o->seat != NULL)
 		facts = (struct port_facts){.id = o->seat->id, .mac = o->seat->port->mac};
-		rc = config_put(t, KIND_PORT, o->spec, &facts, &why);
-	} else {
-		rc = config_remove(t, KIND_PORT, o->name, &why);
-		o->in_config = rc < 0;
-	}
-	if (rc < 0)
-		config_abort(t);
 	else
+		facts.id = parked_id();
+	struct config_txn *t = config_begin();
+	int rc = config_put(t, KIND_PORT, o->spec, &facts, &why);
+	if (rc == 0)
+		rc = config_check(t, &why);
+	if (rc < 0) {
+		syslog(LOG_ERR, "Port %s: %s%s%s", o->name, why.path, why.path[0] != '\0' ? ": " : "", why.text);
+		config_abort(t);
+	} else {
 		config_publish(t);
+	}
 }
 
 static void
-reopen(struct mgmt *m, struct object *o, const struct port_facts *before)
+reopen(struct mgmt *m, struct change *c)
 {
 	struct error why = {0};
+	struct object *o = c->old;
+	c->bounced = false;
 	int rc = seat_open(m, o, &why);
 	if (rc < 0) {
-		char text[sizeof(why.path) + sizeof(why.text) + 32];
-		snprintf(text, sizeof(text), "failed: it was closed for a change that failed, and then: %s", why.text);
+		char text[sizeof(why.path) + sizeof(why.text) + 64];
+		snprintf(text, sizeof(text), "failed: closed for a change that failed, and then: %s", why.text);
 		object_set_phase(m, o, text);
+		syslog(LOG_ERR, "Port %s: %s", o->name, text);
 	}
-	if (rc < 0 || o->seat->id != before->id || !mac_equal(&o->seat->port->mac, &before->mac))
-		put_back(o, before);
+	if (rc < 0 || o->seat->id != c->bounced_id || !mac_equal(&o->seat->port->mac, &c->bounced_mac))
+		put_back(o);
 }
 
 void
@@ -206,9 +222,7 @@ ports_undo(struct mgmt *m, struct batch *b)
 		}
 	for (uint32_t i = 0; i < b->n; i++)
 		if (b->v[i].bounced) {
-			const struct port_facts before = {.id = b->v[i].bounced_id, .mac = b->v[i].bounced_mac};
-			reopen(m, b->v[i].old, &before);
-			b->v[i].bounced = false;
+			reopen(m, &b->v[i]);
 			any = true;
 		}
 	if (any)
