@@ -52,6 +52,18 @@ secret_matches(const uint8_t *want, const uint8_t *got)
 }
 
 static int
+admit(const struct memif *m, const struct memif_msg *msg, struct error *e)
+{
+	if (m->conn != NULL)
+		return error_set(e, -EBUSY, "id %u is connected already", m->id);
+	if (msg->init.mode != MEMIF_MODE_ETHERNET)
+		return error_set(e, -EPROTO, "only ethernet mode is supported");
+	if (m->secret[0] != 0 && !secret_matches(m->secret, msg->init.secret))
+		return error_set(e, -EACCES, "wrong secret");
+	return 0;
+}
+
+static int
 on_init(struct memif_conn *c, const struct memif_msg *msg, struct error *e)
 {
 	uint32_t id = msg->init.id;
@@ -63,12 +75,13 @@ on_init(struct memif_conn *c, const struct memif_msg *msg, struct error *e)
 	struct memif *m = find_port(c->listener, id);
 	if (m == NULL)
 		return error_set(e, -ENOENT, "no interface with id %u here", id);
-	if (msg->init.mode != MEMIF_MODE_ETHERNET)
-		return error_set(e, -EPROTO, "only ethernet mode is supported");
-	if (m->secret[0] != 0 && !secret_matches(m->secret, msg->init.secret))
-		return error_set(e, -EACCES, "wrong secret");
-	if (m->conn != NULL)
-		return error_set(e, -EBUSY, "id %u is connected already", id);
+	int rc = admit(m, msg, e);
+	if (rc < 0) {
+		/* For whoever wonders why nobody is connected. */
+		if (m->conn == NULL)
+			memif_text(m->reason, sizeof(m->reason), e->text, sizeof(e->text));
+		return rc;
+	}
 	c->link = memif_link_new(false);
 	if (c->link == NULL)
 		return error_set(e, -ENOMEM, "no memory");

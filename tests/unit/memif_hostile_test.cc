@@ -1,0 +1,598 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Peers that break the rules. Cases M1 to M7 are named in the tests. */
+#include <csignal>
+#include <random>
+#include <sys/wait.h>
+
+#include "memif_fixture.hpp"
+
+using memif::Desc;
+using memif::Message;
+using memif::Peer;
+using Frames = std::vector<std::vector<uint8_t>>;
+
+class MemifHostileTest : public MemifTest
+{
+      protected:
+	port *p = nullptr;
+	Peer peer;
+
+	void
+	SetUp() override
+	{
+		MemifTest::SetUp();
+		p = open(Spec("a", "s"));
+	}
+	void
+	TearDown() override
+	{
+		peer.close_all();
+		MemifTest::TearDown();
+	}
+
+	/* The link went down within a second, the peer was told why, one violation was counted, and another client gets
+	 * in. */
+	void
+	expect_closed(const char *reason)
+	{
+		EXPECT_TRUE(wait([&] { return !up(p); }, 1000)) << reason;
+		EXPECT_TRUE(peer.refused());
+		EXPECT_EQ(peer.reason, reason);
+		EXPECT_EQ(p->stats[0].rx_bad, 1u);
+		EXPECT_TRUE(receive(p).empty());
+		EXPECT_EQ(transmit(p, {frame(60)}), 0);
+		Peer next;
+		ASSERT_TRUE(next.open(path("s")));
+		next.give(0, frame(60, 7));
+		EXPECT_EQ(receive(p), Frames{frame(60, 7)});
+	}
+
+	/* A message that must be refused, sent when a friendly client would send its like. */
+	void
+	expect_refused(const Message &m, const std::vector<int> &pass, const char *reason)
+	{
+		ASSERT_TRUE(peer.send(m, pass));
+		EXPECT_TRUE(peer.refused());
+		EXPECT_EQ(peer.reason, reason);
+		EXPECT_FALSE(up(p));
+	}
+};
+
+struct BadDesc {
+	const char *name;
+	Desc desc;
+};
+
+class MemifBadDescTest : public MemifHostileTest, public ::testing::WithParamInterface<BadDesc>
+{
+};
+
+/* M1, in the middle of a burst: what came before it is delivered. */
+TEST_P(MemifBadDescTest, OnReceive)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(60, 1));
+	peer.give(0, frame(60, 2));
+	peer.give(0, frame(60, 3));
+	peer.s2m[0].desc(1) = GetParam().desc;
+	EXPECT_EQ(receive(p), Frames{frame(60, 1)});
+	expect_closed("a descriptor lies outside its region");
+}
+
+TEST_P(MemifBadDescTest, OnTransmit)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.offer(0, 3);
+	peer.m2s[0].desc(1) = GetParam().desc;
+	EXPECT_EQ(transmit(p, {frame(60, 1), frame(60, 2), frame(60, 3)}), 1);
+	EXPECT_EQ(peer.take(0), frame(60, 1));
+	expect_closed("a descriptor lies outside its region");
+}
+
+/* The bad one is the second of a chain. */
+TEST_P(MemifBadDescTest, InAChain)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(300), {100, 100, 100});
+	peer.s2m[0].desc(1) = GetParam().desc;
+	EXPECT_TRUE(receive(p, 0, 1).empty());
+	EXPECT_EQ(p->stats[0].rx_bad, 1u);
+	EXPECT_TRUE(wait([&] { return !up(p); }, 1000));
+}
+
+INSTANTIATE_TEST_SUITE_P(M1, MemifBadDescTest,
+			 ::testing::Values(BadDesc{"RegionOutOfRange", {0, 1, 60, 0, 0}},
+					   BadDesc{"RegionLast", {0, 0xffff, 60, 0, 0}},
+					   BadDesc{"LengthAllOnes", {0, 0, 0xffffffff, 0, 0}},
+					   BadDesc{"OffsetAllOnes", {0, 0, 60, 0xffffffff, 0}},
+					   BadDesc{"SumWraps", {0, 0, 0x80000000, 0x80000000, 0}},
+					   BadDesc{"SumWrapsToSmall", {0, 0, 64, 0xffffffe0, 0}},
+					   BadDesc{"NextToo", {1, 0, 0xfffffff0, 0x20, 0}}),
+			 [](const auto &i) { return i.param.name; });
+
+/* The last byte of a region is in it, the one after is not. */
+TEST_F(MemifHostileTest, M1RegionEndIsExact)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	uint32_t size = static_cast<uint32_t>(peer.bytes);
+	peer.give(0, frame(60));
+	peer.s2m[0].desc(0) = Desc{0, 0, 60, size - 60, 0};
+	EXPECT_EQ(receive(p).size(), 1u);
+	peer.give(0, frame(60));
+	peer.s2m[0].desc(1) = Desc{0, 0, 60, size - 59, 0};
+	EXPECT_TRUE(receive(p).empty());
+	expect_closed("a descriptor lies outside its region");
+}
+
+TEST_F(MemifHostileTest, M2HeadTooFarOnReceive)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.s2m[0].set_head(65);
+	EXPECT_TRUE(receive(p).empty());
+	expect_closed("a ring's index is further away than the ring is long");
+}
+
+TEST_F(MemifHostileTest, M2HeadGoesBack)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(60));
+	EXPECT_EQ(receive(p).size(), 1u);
+	peer.s2m[0].set_head(0);
+	EXPECT_TRUE(receive(p).empty());
+	expect_closed("a ring's index is further away than the ring is long");
+}
+
+TEST_F(MemifHostileTest, M2HeadTooFarOnTransmit)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.m2s[0].set_head(0x8000);
+	EXPECT_EQ(transmit(p, {frame(60)}), 0);
+	expect_closed("a ring's index is further away than the ring is long");
+}
+
+/* Our own index is ours: what the peer writes there changes nothing. */
+TEST_F(MemifHostileTest, M2OurIndexIsNotReadBack)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(60, 1));
+	peer.offer(0, 8);
+	peer.s2m[0].set_tail(0x7777);
+	peer.m2s[0].set_tail(0x7777);
+	EXPECT_EQ(receive(p), Frames{frame(60, 1)});
+	EXPECT_EQ(transmit(p, {frame(60, 2)}), 1);
+	EXPECT_EQ(peer.s2m[0].tail(), 1);
+	EXPECT_EQ(peer.take(0), frame(60, 2));
+	peer.give(0, frame(60, 3));
+	EXPECT_EQ(receive(p), Frames{frame(60, 3)});
+}
+
+TEST_F(MemifHostileTest, M3ChainEndsPastHead)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(60, 1));
+	peer.give(0, frame(120), {60, 60});
+	peer.s2m[0].desc(2).flags = 1;
+	EXPECT_EQ(receive(p), Frames{frame(60, 1)});
+	expect_closed("a chain of descriptors has no end");
+}
+
+TEST_F(MemifHostileTest, M3EndlessChain)
+{
+	peer.log2 = 10;
+	ASSERT_TRUE(peer.open(path("s")));
+	for (unsigned int i = 0; i < 1024; i++)
+		peer.give(0, {});
+	for (unsigned int i = 0; i < 1024; i++)
+		peer.s2m[0].desc(i).flags = 1;
+	EXPECT_TRUE(receive(p).empty());
+	expect_closed("a chain of descriptors has no end");
+}
+
+/* M4: the peer is killed with frames in flight, both ways. */
+TEST_F(MemifHostileTest, M4KilledInTheMiddle)
+{
+	for (int life = 0; life < 20; life++) {
+		std::string where = path("s");
+		int ready[2];
+		ASSERT_EQ(pipe(ready), 0);
+		pid_t child = fork();
+		if (child == 0) {
+			static Peer doomed;
+			doomed.log2 = 8;
+			if (!doomed.open(where))
+				_exit(1);
+			for (unsigned int i = 0; i < 256; i++)
+				doomed.give(0, frame(60));
+			doomed.offer(0, 256);
+			if (write(ready[1], "x", 1) != 1)
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		char c;
+		::close(ready[1]);
+		ASSERT_EQ(read(ready[0], &c, 1), 1);
+		::close(ready[0]);
+		ASSERT_TRUE(up(p));
+		EXPECT_EQ(receive(p, 0, 32).size(), 32u);
+		EXPECT_EQ(transmit(p, Frames(32, frame(60))), 32);
+		kill(child, SIGKILL);
+		EXPECT_EQ(receive(p, 0, 32).size(), up(p) ? 32u : 0u);
+		EXPECT_TRUE(wait([&] { return !up(p); }, 1000));
+		EXPECT_TRUE(receive(p).empty());
+		waitpid(child, nullptr, 0);
+	}
+}
+
+/* M5: memory that could vanish is refused, and what is accepted cannot. */
+TEST_F(MemifHostileTest, M5AcceptedMemoryCannotShrink)
+{
+	ASSERT_TRUE(peer.open(path("s")));
+	EXPECT_EQ(ftruncate(peer.region_fd, 0), -1);
+	EXPECT_EQ(errno, EPERM);
+	/* A hole is allowed, and reads as zero. */
+	peer.give(0, frame(60, 1));
+	ASSERT_EQ(fallocate(peer.region_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			    static_cast<off_t>(peer.bytes)),
+		  0);
+	peer.s2m[0].set_head(1);
+	EXPECT_TRUE(receive(p).empty()); /* a frame of no bytes */
+	EXPECT_EQ(p->stats[0].rx_bad, 1u);
+	EXPECT_TRUE(up(p));
+}
+
+TEST_F(MemifHostileTest, M5MemoryThatCannotBeSealed)
+{
+	ASSERT_TRUE(peer.introduce(path("s")));
+	peer.make_memory(0);
+	expect_refused(memif::add_region(0, peer.bytes), {peer.region_fd}, "a region must be sealed against shrinking");
+}
+
+TEST_F(MemifHostileTest, M5MemoryThatIsSmallerThanItSays)
+{
+	ASSERT_TRUE(peer.introduce(path("s")));
+	peer.make_memory();
+	expect_refused(memif::add_region(0, peer.bytes + 1), {peer.region_fd},
+		       "a region is smaller than it claims to be");
+}
+
+TEST_F(MemifHostileTest, M5FilesAndHugePages)
+{
+	std::string name = path("region");
+	int file = ::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600), huge, event = eventfd(0, EFD_CLOEXEC);
+	ASSERT_EQ(ftruncate(file, 1 << 20), 0);
+	huge = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_ALLOW_SEALING);
+	for (int fd : {file, huge, event}) {
+		if (fd < 0)
+			continue; /* a kernel without huge pages */
+		Peer other;
+		ASSERT_TRUE(other.introduce(path("s")));
+		ASSERT_TRUE(other.send(memif::add_region(0, 1 << 20), {fd}));
+		EXPECT_TRUE(other.refused());
+		EXPECT_EQ(other.reason.find("a region must be "), 0u) << other.reason;
+	}
+	unlink(name.c_str());
+	for (int fd : {file, huge, event})
+		if (fd >= 0)
+			::close(fd);
+}
+
+/* M6 */
+TEST_F(MemifHostileTest, M6Version)
+{
+	ASSERT_TRUE(peer.greet(path("s")));
+	Message m = memif::init(0);
+	m.put<uint16_t>(2, 0x0100);
+	expect_refused(m, {}, "version 1.0 is not 2.0");
+}
+
+TEST_F(MemifHostileTest, M6Mode)
+{
+	ASSERT_TRUE(peer.greet(path("s")));
+	Message m = memif::init(0);
+	m.put<uint8_t>(8, 1);
+	expect_refused(m, {}, "only ethernet mode is supported");
+}
+
+TEST_F(MemifHostileTest, M6Id)
+{
+	ASSERT_TRUE(peer.greet(path("s")));
+	expect_refused(memif::init(7), {}, "no interface with id 7 here");
+}
+
+TEST_F(MemifHostileTest, M6SecondClient)
+{
+	Peer first;
+	ASSERT_TRUE(first.open(path("s")));
+	ASSERT_TRUE(peer.greet(path("s")));
+	ASSERT_TRUE(peer.send(memif::init(0)));
+	EXPECT_TRUE(peer.refused());
+	EXPECT_EQ(peer.reason, "id 0 is connected already");
+	first.give(0, frame(60, 1));
+	EXPECT_EQ(receive(p), Frames{frame(60, 1)});
+}
+
+TEST_F(MemifHostileTest, M6InitTwice)
+{
+	ASSERT_TRUE(peer.introduce(path("s")));
+	expect_refused(memif::init(0), {}, "INIT was sent already");
+}
+
+TEST_F(MemifHostileTest, M6Cookie)
+{
+	ASSERT_TRUE(peer.share(path("s")));
+	peer.s2m[0].field<uint32_t>(0) = 0x3e31f21;
+	expect_refused(peer.ring_message(true, 0), {peer.events[0]}, "a ring has the wrong cookie");
+}
+
+TEST_F(MemifHostileTest, M6RingSizes)
+{
+	for (uint8_t log2 : {0, 15, 31, 32, 255}) {
+		Peer other;
+		ASSERT_TRUE(other.share(path("s")));
+		ASSERT_TRUE(other.send(memif::add_ring(true, 0, 0, 0, log2), {other.events[0]}));
+		EXPECT_TRUE(other.refused());
+		EXPECT_EQ(other.reason, "ring size 2^" + std::to_string(log2) + " is not in 2^1..2^14");
+	}
+}
+
+TEST_F(MemifHostileTest, M6RingPlaces)
+{
+	for (int i = 0; i < 6; i++) {
+		Peer other;
+		ASSERT_TRUE(other.share(path("s")));
+		uint32_t end = static_cast<uint32_t>(other.bytes);
+		const Message bad[] = {
+			memif::add_ring(true, 0, 1, 0, 6),                             /* no such region */
+			memif::add_ring(true, 0, 0, 8, 6),                             /* not aligned */
+			memif::add_ring(true, 0, 0, end - other.ring_bytes() + 16, 6), /* over the end */
+			memif::add_ring(true, 0, 0, 0xfffffff0, 6),                    /* wraps */
+			memif::add_ring(true, 0, 0, 0, 14),                            /* too long for the region */
+			memif::add_ring(true, 0, 0xffff, 0, 6),
+		};
+		if (i == 4 && other.bytes > 128 + (16 << 14))
+			continue;
+		ASSERT_TRUE(other.send(bad[i], {other.events[0]}));
+		EXPECT_TRUE(other.refused()) << i;
+	}
+}
+
+TEST_F(MemifHostileTest, M6PrivateHeader)
+{
+	ASSERT_TRUE(peer.share(path("s")));
+	Message m = peer.ring_message(true, 0);
+	m.put<uint16_t>(13, 8);
+	expect_refused(m, {peer.events[0]}, "private headers are not supported");
+}
+
+TEST_F(MemifHostileTest, M6QueueNumbers)
+{
+	for (uint16_t index : {uint16_t{1}, uint16_t{255}, uint16_t{0xffff}}) {
+		Peer other;
+		ASSERT_TRUE(other.share(path("s")));
+		Message m = other.ring_message(true, 0);
+		m.put<uint16_t>(4, index);
+		ASSERT_TRUE(other.send(m, {other.events[0]}));
+		EXPECT_TRUE(other.refused());
+		EXPECT_EQ(other.reason, "ring " + std::to_string(index) + ": the port has 1 queue");
+	}
+	ASSERT_TRUE(peer.share(path("s")));
+	ASSERT_TRUE(peer.ask(peer.ring_message(true, 0), {peer.events[0]}));
+	expect_refused(peer.ring_message(true, 0), {peer.events[0]}, "ring 0 where ring 1 is due");
+}
+
+TEST_F(MemifHostileTest, M6RingsOfOneDirectionOnly)
+{
+	ASSERT_TRUE(peer.share(path("s")));
+	ASSERT_TRUE(peer.ask(peer.ring_message(true, 0), {peer.events[0]}));
+	expect_refused(memif::connect("x"), {}, "a ring of each direction is needed");
+}
+
+TEST_F(MemifHostileTest, M6Regions)
+{
+	{
+		Peer other;
+		ASSERT_TRUE(other.introduce(path("s")));
+		other.make_memory();
+		ASSERT_TRUE(other.send(memif::add_region(1, other.bytes), {other.region_fd}));
+		EXPECT_TRUE(other.refused());
+		EXPECT_EQ(other.reason, "region 1 where region 0 is due");
+	}
+	for (uint64_t size : {UINT64_C(0), UINT64_C(1) << 33, ~UINT64_C(0)}) {
+		Peer other;
+		ASSERT_TRUE(other.introduce(path("s")));
+		other.make_memory();
+		ASSERT_TRUE(other.send(memif::add_region(0, size), {other.region_fd}));
+		EXPECT_TRUE(other.refused());
+		EXPECT_EQ(other.reason, "a region's size is not in 1 byte..4 GiB, 8 GiB in all");
+	}
+	ASSERT_TRUE(peer.share(path("s")));
+	for (uint16_t i = 1; i < 16; i++)
+		ASSERT_TRUE(peer.ask(memif::add_region(i, 4096), {peer.region_fd})) << i;
+	expect_refused(memif::add_region(16, 4096), {peer.region_fd}, "at most 16 regions");
+}
+
+/* M7 */
+TEST_F(MemifHostileTest, M7WrongNumberOfDescriptors)
+{
+	unsigned int before = count_fds();
+	struct {
+		int step;
+		std::vector<int> fds;
+	} cases[] = {{0, {0}},       {0, {0, 0}}, {1, {}},        {1, {0, 0}},
+		     {1, {0, 0, 0}}, {2, {}},     {2, {0, 0, 0}}, {2, std::vector<int>(12, 0)},
+		     {3, {0}}};
+	for (const auto &c : cases) {
+		Peer other;
+		bool ready = c.step == 0   ? other.greet(path("s"))
+			     : c.step == 1 ? other.introduce(path("s"))
+			     : c.step == 2 ? other.share(path("s"))
+					   : other.share(path("s")) && other.add_rings();
+		ASSERT_TRUE(ready);
+		if (other.base == nullptr)
+			other.make_memory();
+		Message m = c.step == 0   ? memif::init(0)
+			    : c.step == 1 ? memif::add_region(0, other.bytes)
+			    : c.step == 2 ? other.ring_message(true, 0)
+					  : memif::connect("x");
+		std::vector<int> pass(c.fds.size(), c.step == 1 ? other.region_fd : other.events[0]);
+		ASSERT_TRUE(other.send(m, pass));
+		EXPECT_TRUE(other.refused()) << c.step << " " << pass.size();
+		EXPECT_NE(other.reason.find("descriptors where"), std::string::npos) << other.reason;
+	}
+	EXPECT_TRUE(wait([&] { return count_fds() == before; })) << count_fds() << " was " << before;
+}
+
+TEST_F(MemifHostileTest, M7MessageSizes)
+{
+	uint8_t bytes[512] = {};
+	Message m = memif::init(0);
+	memcpy(bytes, m.b, sizeof(m.b));
+	for (size_t n : {1, 2, 64, 127, 129, 512}) {
+		Peer other;
+		ASSERT_TRUE(other.greet(path("s")));
+		ASSERT_TRUE(other.send(bytes, n));
+		EXPECT_TRUE(other.refused()) << n;
+		EXPECT_EQ(other.reason, "a message must have 128 bytes");
+	}
+	/* A short one with descriptors: they are closed. */
+	Peer other;
+	ASSERT_TRUE(other.greet(path("s")));
+	ASSERT_TRUE(other.send(bytes, 5, {0, 1, 2}));
+	EXPECT_TRUE(other.refused());
+}
+
+TEST_F(MemifHostileTest, M7MessagesOutOfOrder)
+{
+	for (uint16_t type : {0, 1, 2, 5, 6, 7, 9, 0xffff}) {
+		Peer other;
+		ASSERT_TRUE(other.greet(path("s")));
+		ASSERT_TRUE(other.send(Message(type)));
+		EXPECT_TRUE(other.refused()) << type;
+	}
+	for (uint16_t type : {0, 1, 2, 7, 9, 0xffff}) {
+		Peer other;
+		ASSERT_TRUE(other.introduce(path("s")));
+		ASSERT_TRUE(other.send(Message(type)));
+		EXPECT_TRUE(other.refused()) << type;
+	}
+	ASSERT_TRUE(peer.open(path("s")));
+	ASSERT_TRUE(peer.send(memif::init(0)));
+	EXPECT_TRUE(peer.refused());
+	EXPECT_EQ(peer.reason, "message 3 is not due now");
+	EXPECT_TRUE(wait([&] { return !up(p); }));
+}
+
+TEST_F(MemifHostileTest, M7NotAnEventfd)
+{
+	int pipe_fds[2];
+	ASSERT_EQ(pipe(pipe_fds), 0);
+	ASSERT_TRUE(peer.share(path("s")));
+	ASSERT_TRUE(peer.ask(peer.ring_message(true, 0), {peer.events[0]}));
+	expect_refused(peer.ring_message(false, 0), {pipe_fds[1]}, "a ring's descriptor must be an eventfd");
+	::close(pipe_fds[0]);
+	::close(pipe_fds[1]);
+}
+
+/* The counter is full and the descriptor blocks: whoever wrote to it would wait for ever. */
+TEST_F(MemifHostileTest, M7EventfdThatBlocks)
+{
+	uint64_t full = UINT64_MAX - 1;
+	ASSERT_TRUE(peer.open(path("s")));
+	int fd = peer.ring_event(false, 0);
+	ASSERT_EQ(write(fd, &full, sizeof(full)), 8);
+	ASSERT_EQ(fcntl(fd, F_SETFL, 0), 0);
+	peer.offer(0, 64);
+	auto start = std::chrono::steady_clock::now();
+	for (int i = 0; i < 10; i++)
+		EXPECT_EQ(transmit(p, {frame(60)}), 1);
+	EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(1));
+}
+
+TEST_F(MemifHostileTest, M7SlowDripTimesOut)
+{
+	Peer silent, started, late;
+	ASSERT_TRUE(silent.greet(path("s")));
+	ASSERT_TRUE(started.introduce(path("s")));
+	auto start = std::chrono::steady_clock::now();
+	EXPECT_TRUE(silent.refused());
+	EXPECT_EQ(silent.reason, "no connection within 2 s");
+	EXPECT_TRUE(started.refused());
+	auto took = std::chrono::steady_clock::now() - start;
+	EXPECT_GT(took, std::chrono::milliseconds(1500));
+	EXPECT_LT(took, std::chrono::milliseconds(3000));
+	EXPECT_TRUE(peer.open(path("s")));
+}
+
+TEST_F(MemifHostileTest, M7SilentCrowd)
+{
+	std::vector<std::unique_ptr<Peer>> crowd;
+	for (int i = 0; i < 60; i++) {
+		crowd.push_back(std::make_unique<Peer>());
+		ASSERT_TRUE(crowd.back()->dial(path("s")));
+	}
+	EXPECT_TRUE(peer.open(path("s")));
+	EXPECT_TRUE(crowd[0]->refused());
+	EXPECT_EQ(crowd[0]->reason, "too many connections are being made");
+	EXPECT_LT(count_fds(), fds + 60 + 40 + 10);
+}
+
+/* A worker polls while peers come and go and scribble over everything that they share. */
+TEST_F(MemifHostileTest, ScribblersNeverHurtTheWorker)
+{
+	bool stop = false;
+	uint64_t got = 0;
+	std::thread worker([&] {
+		rte_mbuf *m[64];
+		rte_rcu_qsbr *rcu = rcu_var();
+		rte_rcu_qsbr_thread_register(rcu, 0);
+		rte_rcu_qsbr_thread_online(rcu, 0);
+		while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+			uint16_t n = p->ops->rx(p, 0, m, 64), sent = p->ops->tx(p, 0, m, n);
+			got += n;
+			for (uint16_t i = sent; i < n; i++)
+				rte_pktmbuf_free(m[i]);
+			rte_rcu_qsbr_quiescent(rcu, 0);
+			if (n == 0)
+				std::this_thread::yield();
+		}
+		rte_rcu_qsbr_thread_offline(rcu, 0);
+		rte_rcu_qsbr_thread_unregister(rcu, 0);
+	});
+	std::mt19937 random(1);
+	auto end = std::chrono::steady_clock::now() + std::chrono::seconds(4);
+	unsigned int lives = 0, ended = 0;
+	while (std::chrono::steady_clock::now() < end) {
+		Peer other;
+		other.log2 = 4 + random() % 3;
+		if (!other.open(path("s")))
+			continue;
+		lives++;
+		unsigned int kind = random() % 4;
+		auto enough = std::chrono::steady_clock::now() + std::chrono::milliseconds(120);
+		while (up(p) && std::chrono::steady_clock::now() < enough) {
+			memif::Ring &r = random() % 2 ? other.s2m[0] : other.m2s[0];
+			uint32_t v = random();
+			Desc &d = r.desc(v >> 8);
+			if (v % 8 < 4)
+				r.set_head(static_cast<uint16_t>(r.tail() + v % 17));
+			else if (v % 8 == 4)
+				d.length = kind == 0 && v % 1024 == 4 ? v : (v >> 4) % 2048;
+			else if (v % 8 == 5)
+				d.flags = static_cast<uint16_t>((v >> 4) % 8 == 0 && kind != 3);
+			else if (v % 8 == 6)
+				d.offset = kind == 1 && v % 1024 == 6 ? v : (v >> 4) % (other.bytes - 2048);
+			else if (kind == 2)
+				r.at[(v >> 3) % other.ring_bytes()] = static_cast<uint8_t>(v);
+		}
+		ended += !up(p);
+	}
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+	worker.join();
+	EXPECT_GT(lives, 10u);
+	EXPECT_GT(ended, 5u) << "of " << lives;
+	EXPECT_GT(got, 1000u);
+	EXPECT_GT(p->stats[0].rx_bad, 5u);
+	EXPECT_TRUE(wait([&] { return !up(p); }));
+	EXPECT_TRUE(peer.open(path("s")));
+}
