@@ -1,1 +1,295 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "policy_impl.h"
+
+/* One question while it is answered. */
+struct judge {
+	const struct policy_tables *p;
+	const struct policy_query *q;
+	const struct group *group;
+	const void *at[PREFIXES_MAX]; /* struct atoms_at around the peer, longest prefix first */
+	unsigned int n_at;
+	uint32_t n_atoms;
+	struct candidate best[LANES]; /* rule NULL: none matched */
+};
+
+/* What the endpoint's groups say together. */
+struct summary {
+	uint32_t n_isolating, n_packet, n_log, n_network, n_log_all, n_dry;
+};
+
+static uint32_t
+lower_bound(const uint32_t *v, uint32_t n, uint32_t at)
+{
+	uint32_t lo = 0, hi = n;
+	while (lo < hi) {
+		uint32_t mid = (lo + hi) / 2;
+		if (v[mid] < at)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+/* An address that a longer prefix takes out again: one of the exceptions. */
+static bool
+is_out(const struct judge *j, unsigned int longer, uint32_t atom)
+{
+	uint32_t out = AT(atom, 1, 1);
+	for (unsigned int i = 0; i < longer; i++) {
+		const struct atoms_at *a = j->at[i];
+		uint32_t k = lower_bound(a->v, a->n, out);
+		if (k < a->n && a->v[k] == out)
+			return true;
+	}
+	return false;
+}
+
+/* Each lane's first candidate is its best. */
+static void
+consider(struct judge *j, const struct entry *e)
+{
+	for (uint32_t i = 0; i < e->n;) {
+		const struct candidate *c = &e->c[i];
+		struct candidate *best = &j->best[c->lane];
+		if (best->rule == NULL || candidate_before(c, best))
+			*best = *c;
+		if (++i == e->n || c->lane == e->c[e->n - 1].lane)
+			return;
+		uint32_t lo = i, hi = e->n - 1;
+		while (lo < hi) {
+			uint32_t mid = (lo + hi) / 2;
+			if (e->c[mid].lane <= c->lane)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		i = lo;
+	}
+}
+
+static void
+look_up(struct judge *j, const struct entry_key *key)
+{
+	const struct entry *e = pmap_find(&j->group->entries, &entry_by_key, key);
+	if (e != NULL)
+		consider(j, e);
+}
+
+/* A port of the destination may have several names, and be found under each. */
+static void
+look_up_names(struct judge *j, struct entry_key *key)
+{
+	const struct spec_endpoint *d = j->q->destination;
+	for (uint32_t i = 0; d != NULL && i < d->n_ports; i++) {
+		const struct spec_endpoint_port *port = &d->ports[i];
+		if (port->name == NULL || port->port != j->q->port || port->protocol != j->q->protocol)
+			continue;
+		char name[NAME_SIZE];
+		name_key(name, port->name);
+		const struct port_name *known = pmap_find(&j->p->name, &port_name_type, name);
+		if (known == NULL)
+			continue;
+		key->on.name = known->id;
+		look_up(j, key);
+	}
+}
+
+static void
+try_shape(struct judge *j, uint32_t atom, const struct shape *s)
+{
+	const struct policy_query *q = j->q;
+	struct entry_key key = {.atom = atom, .on = {.protocol = s->protocol, .kind = s->kind}};
+	if (s->kind != ON_ALL && s->protocol != q->protocol)
+		return;
+	switch (s->kind) {
+	case ON_ALL:
+	case ON_PROTOCOL:
+		break;
+	case ON_NAME:
+		look_up_names(j, &key);
+		return;
+	case ON_ICMP_TYPE:
+	case ON_ICMP_CODE:
+		if (!q->has_icmp)
+			return;
+		key.on.port = (uint16_t)(q->icmp_type << 8 | (s->kind == ON_ICMP_CODE ? q->icmp_code : 0));
+		break;
+	default:
+		key.on.port = (uint16_t)(q->port & 0xffff << (ON_PORT + 16 - s->kind));
+		break;
+	}
+	look_up(j, &key);
+}
+
+static void
+try_shapes(struct judge *j, const struct group_atom *a)
+{
+	for (uint32_t i = 0; i < a->n; i++)
+		try_shape(j, a->atom, &a->v[i]);
+}
+
+static void
+try_at(struct judge *j, unsigned int i, uint32_t at)
+{
+	uint32_t atom = at >> 2;
+	if (at & 1)
+		return;
+	const struct group_atom *a = pmap_find(&j->group->atoms, &group_atom_by_id, &atom);
+	if (a != NULL && ((at & 2) == 0 || !is_out(j, i, atom)))
+		try_shapes(j, a);
+}
+
+/* The other way round: is the peer in this atom of the group? */
+static int
+try_atom(const void *value, void *arg)
+{
+	const struct group_atom *a = value;
+	struct judge *j = arg;
+	for (unsigned int i = 0; i < j->n_at; i++) {
+		const struct atoms_at *at = j->at[i];
+		uint32_t k = lower_bound(at->v, at->n, AT(a->atom, 0, 0));
+		if (k == at->n || at->v[k] >> 2 != a->atom)
+			continue;
+		if (at->v[k] & 1)
+			return 0;
+		try_shapes(j, a);
+		return 0;
+	}
+	return 0;
+}
+
+static void
+judge_group(struct judge *j, struct summary *s, uint32_t id)
+{
+	const struct group *g = group_find(j->p, id);
+	uint32_t any = ATOM_ANY;
+	j->group = g;
+	s->n_isolating += g->n_isolating;
+	s->n_packet += g->n_packet;
+	s->n_log += g->n_log;
+	s->n_network += g->n_network;
+	s->n_log_all += g->n_log_all;
+	s->n_dry += g->n_dry;
+	const struct group_atom *a = pmap_find(&g->atoms, &group_atom_by_id, &any);
+	if (a != NULL)
+		try_shapes(j, a);
+	/* The peer is in many sets, or the group speaks of many: whichever is less is gone through. */
+	if (j->n_atoms > 4 * g->atoms.count) {
+		pmap_walk(&g->atoms, try_atom, j);
+		return;
+	}
+	for (unsigned int i = 0; i < j->n_at; i++) {
+		const struct atoms_at *at = j->at[i];
+		for (uint32_t k = 0; k < at->n; k++)
+			try_at(j, i, at->v[k]);
+	}
+}
+
+/* The better of what counts and what counts only in a dry run. */
+static const struct candidate *
+best_of(const struct judge *j, enum policy_tier tier, bool dry)
+{
+	const struct candidate *on = &j->best[LANE(tier, true)], *off = &j->best[LANE(tier, false)];
+	if (!dry || off->rule == NULL)
+		return on;
+	return on->rule == NULL || candidate_before(off, on) ? off : on;
+}
+
+static void
+decided(struct policy_verdict *v, enum policy_tier tier, const struct candidate *c)
+{
+	v->allow = c->action == RULE_ACCEPT;
+	v->tier = (uint8_t)tier;
+	v->rule = c->rule->id;
+	v->connection_semantics = c->rule->head->connection_semantics;
+	v->log = c->rule->head->log;
+}
+
+static void
+verdict(const struct judge *j, const struct summary *s, bool dry, struct policy_verdict *v)
+{
+	*v = (struct policy_verdict){.allow = true, .tier = TIER_COUNT};
+	const struct candidate *c = best_of(j, TIER_ADMIN, dry);
+	if (c->rule != NULL && c->action != RULE_PASS) {
+		decided(v, TIER_ADMIN, c);
+		return;
+	}
+	if ((dry ? s->n_network : s->n_isolating) != 0) {
+		c = best_of(j, TIER_NETWORK, dry);
+		if (c->rule != NULL) {
+			decided(v, TIER_NETWORK, c);
+			return;
+		}
+		/* Established connections end unless all who isolate the endpoint would keep them. */
+		*v = (struct policy_verdict){
+			.tier = TIER_NETWORK,
+			.connection_semantics = s->n_packet == 0,
+			.log = (dry ? s->n_log_all : s->n_log) != 0,
+		};
+		return;
+	}
+	c = best_of(j, TIER_BASELINE, dry);
+	if (c->rule != NULL && c->action != RULE_PASS)
+		decided(v, TIER_BASELINE, c);
+}
+
+static void
+dry_run(const struct judge *j, const struct summary *s, struct policy_verdict *out)
+{
+	struct policy_verdict v = *out;
+	if (s->n_dry != 0)
+		verdict(j, s, true, &v);
+	out->dry_run.allow = v.allow;
+	out->dry_run.log = v.log;
+	out->dry_run.tier = v.tier;
+	out->dry_run.rule = v.rule;
+	out->dry_run.differs = v.allow != out->allow || v.tier != out->tier || v.rule != out->rule;
+}
+
+void
+policy_judge(const struct policy_tables *p, const struct policy_query *q, struct policy_verdict *out)
+{
+	const struct policy_endpoint *e = pmap_find(&p->endpoint, &endpoint_by_slot, &q->endpoint);
+	const struct selection *in = e != NULL ? &e->in[q->direction] : NULL;
+	*out = (struct policy_verdict){.allow = true, .tier = TIER_COUNT};
+	out->dry_run.allow = true;
+	out->dry_run.tier = TIER_COUNT;
+	if (in == NULL || (in->merged == 0 && in->solo == NULL))
+		return;
+	struct judge j;
+	struct summary s = {0};
+	j.p = p;
+	j.q = q;
+	j.n_atoms = 0;
+	memset(j.best, 0, sizeof(j.best));
+	j.n_at = lpm_find_all(&p->atoms, q->network, &q->peer, j.at, PREFIXES_MAX);
+	for (unsigned int i = 0; i < j.n_at; i++)
+		j.n_atoms += ((const struct atoms_at *)j.at[i])->n;
+	if (in->merged != 0)
+		judge_group(&j, &s, in->merged);
+	for (uint32_t i = 0; i < id_set_count(in->solo); i++)
+		judge_group(&j, &s, in->solo->v[i]);
+	verdict(&j, &s, false, out);
+	dry_run(&j, &s, out);
+}
+
+static int
+compare_rank(const void *element, const void *key)
+{
+	const struct rule *r = *(const struct rule *const *)element;
+	uint64_t rank = *(const uint64_t *)key;
+	return r->rank < rank ? -1 : r->rank > rank;
+}
+
+bool
+policy_rule_name(const struct policy_tables *p, uint32_t rule, char *buf, size_t size)
+{
+	const struct rule *r = pmap_find(&p->rule, &rule_by_id, &rule);
+	const struct policy *pol = r != NULL ? policy_find(p, r->head->id) : NULL;
+	if (pol == NULL)
+		return false;
+	uint32_t i = sequence_search(&pol->rules[r->direction], sizeof(void *), compare_rank, &r->rank);
+	snprintf(buf, size, "%s %s[%u]", pol->name, r->direction == POLICY_INGRESS ? "ingress" : "egress", i);
+	return true;
+}

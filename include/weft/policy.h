@@ -93,6 +93,8 @@ int address_set_patch(struct policy_tables *p, struct txn *t, const char *name, 
 bool address_set_in_use(const struct policy_tables *p, const char *name);
 int policy_endpoint_put(struct policy_tables *p, struct txn *t, const char *name, uint32_t network, uint32_t slot, policy_bump *bump, void *arg);
 void policy_endpoint_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
+/* Retire everything; the tables are as new. */
+void policy_clear(struct policy_tables *p, struct txn *t);
 
 #ifdef __cplusplus
 }
