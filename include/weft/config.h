@@ -145,8 +145,11 @@ config_is_vxlan_port(const struct config *c, uint16_t port)
 	return false;
 }
 
-/* Before the workers; after them. */
-int config_init(void);
+/*
+ * Before the workers, after rcu_init; after the workers, before rcu_fini. Generations, hops and neighbours come and go with it.
+ * libconfig exports a config_init as well, hence another name for the linker.
+ */
+int config_init(void) __asm__("weft_config_init");
 void config_fini(void);
 
 /* What only the port itself knows, for config_put of a Port. */
@@ -168,7 +171,9 @@ int config_remove(struct config_txn *t, enum kind kind, const char *name, struct
 /* What can only be judged when the batch is complete: nobody refers to a Network that is gone, a deleted Port or
  * AddressSet is not in use, no two objects claim one address. */
 int config_check(struct config_txn *t, struct error *e);
-/* Make it so: swap the root, bump the generations, retire the old. Returns the new epoch. Frees t. */
+/* Which object of the batch the error of config_check is about; the path in the error is below it. False: none in particular. */
+bool config_culprit(const struct config_txn *t, enum kind *kind, const char **name);
+/* After config_check. Make it so: swap the root, bump the generations, retire the old. Returns the new epoch. Frees t. */
 uint64_t config_publish(struct config_txn *t);
 void config_abort(struct config_txn *t);
 
