@@ -123,8 +123,7 @@ TEST_F(Cli, UsageErrorsAreTwoAndSayWhatIsMissing)
 	EXPECT_EQ(weft("apply --prune=yes -f -").err, "weft: --prune takes no value\n");
 	EXPECT_EQ(weft("apply --prune -f -").err,
 		  "weft: apply: --prune needs --owner: it deletes what else that owner has\n");
-	EXPECT_EQ(weft("get port \"$(printf '\377')\"").err, "weft: a word of the command line is not UTF-8
-");
+	EXPECT_EQ(weft("get port \"$(printf '\\377')\"").err, "weft: a word of the command line is not UTF-8\n");
 	for (const char *args : {"fly", "get", "status --prune", "apply", "delete", "delete port"})
 		EXPECT_EQ(weft(args).code, 2) << args;
 }
