@@ -55,6 +55,27 @@ put(struct config_txn *t, struct change *c, enum fill_mode mode, uint16_t *next,
 	return rc == 0 ? 0 : fail_with(e, rc, c->at, &why);
 }
 
+/* Whose fault it is may be an object that the batch does not name: one that was compiled again since another changed.
+ */
+static int
+check(struct config_txn *t, const struct batch *b, struct rpc_error *e)
+{
+	struct error why = {0};
+	enum kind kind;
+	const char *name;
+	int rc = config_check(t, &why);
+	if (rc == 0)
+		return 0;
+	if (!config_culprit(t, &kind, &name))
+		return fail_with(e, rc, -1, &why);
+	for (uint32_t i = 0; i < b->n; i++)
+		if (change_object(&b->v[i])->kind == kind && strcmp(change_object(&b->v[i])->name, name) == 0 &&
+		    b->v[i].at >= 0)
+			return fail_with(e, rc, b->v[i].at, &why);
+	error_under(&why, rc, "%s %s", kinds[kind].name, name);
+	return fail_with(e, rc, -1, &why);
+}
+
 /* What goes leaves room before what comes asks for it: an address that moves from one object to another is no clash. */
 int
 config_fill(struct config_txn *t, struct batch *b, enum fill_mode mode, struct rpc_error *e)
@@ -75,12 +96,7 @@ config_fill(struct config_txn *t, struct batch *b, enum fill_mode mode, struct r
 	for (uint32_t i = 0; i < b->n && rc == 0; i++)
 		if (b->v[i].next != NULL)
 			rc = put(t, &b->v[i], mode, &next, e);
-	if (rc == 0) {
-		rc = config_check(t, &why);
-		if (rc < 0)
-			fail_with(e, rc, -1, &why);
-	}
-	return rc;
+	return rc == 0 ? check(t, b, e) : rc;
 }
 
 int

@@ -96,9 +96,11 @@ check_keys(const struct field *f, json_t *entries, struct rpc_error *e)
 	for (size_t i = 0; i < json_array_size(entries); i++) {
 		key_of(f, json_array_get(entries, i), key, sizeof(key));
 		if (key[0] == '\0')
-			return fail(e, RPC_INVALID_PARAMS, "remove.%s[%zu]: must be %s%s%s", f->name, i,
-				    f->key != NULL ? "a " : "an entry", f->key != NULL ? f->key : "",
-				    f->key != NULL ? ", or an object that has one" : "");
+			return f->key != NULL
+				       ? fail(e, RPC_INVALID_PARAMS,
+					      "remove.%s[%zu]: must be an entry's %s, or an object that has one",
+					      f->name, i, f->key)
+				       : fail(e, RPC_INVALID_PARAMS, "remove.%s[%zu]: must be an entry", f->name, i);
 	}
 	return 0;
 }

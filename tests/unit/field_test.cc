@@ -265,8 +265,10 @@ TEST_F(Field, NumbersKeepTheirRange)
 	EXPECT_EQ(error_of(R"("u16":9)"), "u16: 9 is not in 10..20");
 	EXPECT_EQ(error_of(R"("u16":21)"), "u16: 21 is not in 10..20");
 	EXPECT_EQ(error_of(R"("u32":4294967296)"), "u32: 4294967296 is not in 0..4294967295");
-	EXPECT_EQ(error_of(R"("u64":-9223372036854775808)"), "u64: -9223372036854775808 is not in 0..9223372036854775807");
-	EXPECT_EQ(error_of(R"("u16":12.0)"), "u16: must be a number in 10..20, not a number with a fraction or exponent");
+	EXPECT_EQ(error_of(R"("u64":-9223372036854775808)"),
+		  "u64: -9223372036854775808 is not in 0..9223372036854775807");
+	EXPECT_EQ(error_of(R"("u16":12.0)"),
+		  "u16: must be a number in 10..20, not a number with a fraction or exponent");
 	EXPECT_EQ(error_of(R"("u16":"12")"), "u16: must be a number in 10..20, not a string");
 	EXPECT_EQ(error_of(R"("u16":null)"), "u16: must be a number in 10..20, not null");
 }
@@ -286,7 +288,8 @@ TEST_F(Field, TypesAreNotGuessed)
 
 TEST_F(Field, ListsAreBounded)
 {
-	EXPECT_EQ(error_of(R"("ips":["10.0.0.1","10.0.0.2","10.0.0.3","10.0.0.4"])"), "ips: has 4 entries, at most 3 are allowed");
+	EXPECT_EQ(error_of(R"("ips":["10.0.0.1","10.0.0.2","10.0.0.3","10.0.0.4"])"),
+		  "ips: has 4 entries, at most 3 are allowed");
 	EXPECT_EQ(error_of(R"("backends":[])"), "backends: needs at least 1 entry");
 }
 
@@ -340,8 +343,10 @@ TEST_F(Field, PrefixesAndHostPrefixes)
 	EXPECT_EQ(thing.prefix.len, 0);
 	EXPECT_EQ(with(R"("prefix":"10.0.0.1")"), 0);
 	EXPECT_EQ(thing.prefix.len, 128);
-	EXPECT_EQ(error_of(R"("prefix":"10.0.0.0/33")"), "prefix: \"10.0.0.0/33\" is not a prefix such as 10.0.0.0/8 or fd00::/64");
-	EXPECT_EQ(error_of(R"("host":"192.0.2.1")"), "host: 192.0.2.1 needs the length of its network, such as 192.0.2.1/24");
+	EXPECT_EQ(error_of(R"("prefix":"10.0.0.0/33")"),
+		  "prefix: \"10.0.0.0/33\" is not a prefix such as 10.0.0.0/8 or fd00::/64");
+	EXPECT_EQ(error_of(R"("host":"192.0.2.1")"),
+		  "host: 192.0.2.1 needs the length of its network, such as 192.0.2.1/24");
 	EXPECT_EQ(error_of(R"("host":"0.0.0.0/0")"), "host: 0.0.0.0 is an unspecified address");
 }
 
@@ -349,17 +354,20 @@ TEST_F(Field, MacsMustBeUnicast)
 {
 	EXPECT_EQ(error_of(R"("mac":"01:00:5e:00:00:01")"), "mac: 01:00:5e:00:00:01 is not a unicast address");
 	EXPECT_EQ(error_of(R"("mac":"00:00:00:00:00:00")"), "mac: 00:00:00:00:00:00 is not a unicast address");
-	EXPECT_EQ(error_of(R"("mac":"020000000001")"), "mac: \"020000000001\" is not a MAC address such as 02:00:00:00:00:01");
+	EXPECT_EQ(error_of(R"("mac":"020000000001")"),
+		  "mac: \"020000000001\" is not a MAC address such as 02:00:00:00:00:01");
 }
 
 TEST_F(Field, ProtocolsByNameOrNumber)
 {
-	const std::pair<const char *, int> good[] = {{"\"TCP\"", 6}, {"\"UDP\"", 17}, {"\"SCTP\"", 132}, {"\"ICMP\"", 1}, {"50", 50}, {"0", 0}};
+	const std::pair<const char *, int> good[] = {{"\"TCP\"", 6},  {"\"UDP\"", 17}, {"\"SCTP\"", 132},
+						     {"\"ICMP\"", 1}, {"50", 50},      {"0", 0}};
 	for (auto &[json, number] : good) {
 		EXPECT_EQ(with(std::string("\"protocol\":") + json), 0);
 		EXPECT_EQ(thing.protocol, number);
 	}
-	EXPECT_EQ(error_of(R"("protocol":"tcp")"), "protocol: \"tcp\" is not one of TCP, UDP, SCTP, ICMP, ICMPv6 or a number in 0..255");
+	EXPECT_EQ(error_of(R"("protocol":"tcp")"),
+		  "protocol: \"tcp\" is not one of TCP, UDP, SCTP, ICMP, ICMPv6 or a number in 0..255");
 	EXPECT_EQ(error_of(R"("protocol":256)"), "protocol: 256 is not in 0..255");
 }
 

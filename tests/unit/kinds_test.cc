@@ -106,7 +106,8 @@ TEST_F(Kinds, EveryFieldIsSane)
 // The examples of the design, one a kind.
 TEST_F(Kinds, Node)
 {
-	OK(KIND_NODE, R"({"kind":"Node","name":"node-1","self":true,"ips":["192.0.2.1"],"nodePortAddresses":["192.0.2.1"],
+	OK(KIND_NODE,
+	   R"({"kind":"Node","name":"node-1","self":true,"ips":["192.0.2.1"],"nodePortAddresses":["192.0.2.1"],
 		"serviceCIDRs":["10.96.0.0/12"]})");
 	EXPECT_TRUE(s.node.self);
 	EXPECT_EQ(ip(s.node.ips.v[0]), "192.0.2.1");
@@ -158,15 +159,18 @@ TEST_F(Kinds, NetworkRefusals)
 	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","mode":"l4"})"), "mode: \"l4\" is not one of l3, l2");
 	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","subnets":[{"prefix":"10.0.0.0/24","gateway":"10.0.1.1"}]})"),
 		  "subnets[0].gateway: 10.0.1.1 does not lie in 10.0.0.0/24");
-	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","subnets":[{"prefix":"fd00::/64","gateway":"10.0.1.1"}]})").substr(0, 19),
+	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","subnets":[{"prefix":"fd00::/64","gateway":"10.0.1.1"}]})")
+			  .substr(0, 19),
 		  "subnets[0].gateway:");
 	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","masquerade":{}})"), "masquerade.ips: is required");
-	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","masquerade":{"ips":[]}})"), "masquerade.ips: needs at least 1 entry");
+	EXPECT_EQ(error_of(KIND_NETWORK, R"({"name":"n","masquerade":{"ips":[]}})"),
+		  "masquerade.ips: needs at least 1 entry");
 }
 
 TEST_F(Kinds, Ports)
 {
-	OK(KIND_PORT, R"({"name":"web-0","type":"vhost-user","socket":"web.sock","role":"client","queues":2,"socketOwner":"qemu","socketMode":"0660"})");
+	OK(KIND_PORT,
+	   R"({"name":"web-0","type":"vhost-user","socket":"web.sock","role":"client","queues":2,"socketOwner":"qemu","socketMode":"0660"})");
 	EXPECT_EQ(s.port.type, PORT_VHOST_USER);
 	EXPECT_EQ(s.port.role, ROLE_CLIENT);
 	EXPECT_EQ(s.port.queues, 2);
@@ -177,14 +181,16 @@ TEST_F(Kinds, Ports)
 	EXPECT_EQ(s.port.id, 3u);
 	EXPECT_EQ(s.port.ring_size, 2048u);
 	EXPECT_EQ(s.port.queues, 1);
-	OK(KIND_PORT, R"({"name":"db-0","type":"tap","netns":"/run/netns/db-0","ifname":"eth0","mac":"02:00:00:00:00:05","mtu":1450})");
+	OK(KIND_PORT,
+	   R"({"name":"db-0","type":"tap","netns":"/run/netns/db-0","ifname":"eth0","mac":"02:00:00:00:00:05","mtu":1450})");
 	EXPECT_STREQ(s.port.netns, "/run/netns/db-0");
 	EXPECT_EQ(s.port.mac.b[5], 5);
 	OK(KIND_PORT, R"({"name":"host","type":"tap","ifname":"weft0","host":true,"ips":["192.0.2.1/24"]})");
 	EXPECT_TRUE(s.port.host);
 	EXPECT_EQ(ip(s.port.ips.v[0].ip), "192.0.2.1");
 	EXPECT_EQ(prefix(s.port.ips.v[0].prefix), "192.0.2.0/24");
-	OK(KIND_PORT, R"({"name":"uplink0","type":"nic","device":"net_af_packet0,iface=eth1","uplink":true,"ips":["192.0.2.1/24"],"vlan":5})");
+	OK(KIND_PORT,
+	   R"({"name":"uplink0","type":"nic","device":"net_af_packet0,iface=eth1","uplink":true,"ips":["192.0.2.1/24"],"vlan":5})");
 	EXPECT_TRUE(s.port.uplink);
 	EXPECT_EQ(s.port.vlan, 5);
 	OK(KIND_PORT, R"({"name":"t","type":"test","uplink":true,"ips":["192.0.2.1/24"],"mac":"02:00:00:00:00:01"})");
@@ -192,7 +198,8 @@ TEST_F(Kinds, Ports)
 
 TEST_F(Kinds, PortFieldsGoWithTheirType)
 {
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"vhost-user"})"), "socket: is required for type vhost-user");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"vhost-user"})"),
+		  "socket: is required for type vhost-user");
 	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"memif"})"), "socket: is required for type memif");
 	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap"})"), "ifname: is required for type tap");
 	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"nic"})"), "device: is required for type nic");
@@ -210,18 +217,28 @@ TEST_F(Kinds, PortFieldsGoWithTheirType)
 
 TEST_F(Kinds, PortRefusals)
 {
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"memif","socket":"s","ringSize":1000})"), "ringSize: 1000 is not a power of two");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"memif","socket":"s","ringSize":1000})"),
+		  "ringSize: 1000 is not a power of two");
 	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"a/b"})").substr(0, 7), "ifname:");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"sixteencharslong"})"), "ifname: has 16 bytes, 1..15 are allowed");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"e","ips":["10.0.0.1/24"]})").substr(0, 9), "ips: only");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"e","host":true,"netns":"/n"})").substr(0, 6), "netns:");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"test","host":true,"uplink":true})"), "uplink: a port is either host or uplink");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"sixteencharslong"})"),
+		  "ifname: has 16 bytes, 1..15 are allowed");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"e","ips":["10.0.0.1/24"]})").substr(0, 9),
+		  "ips: only");
+	EXPECT_EQ(
+		error_of(KIND_PORT, R"({"name":"p","type":"tap","ifname":"e","host":true,"netns":"/n"})").substr(0, 6),
+		"netns:");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"test","host":true,"uplink":true})"),
+		  "uplink: a port is either host or uplink");
 	for (const char *bad : {"660x", "1777", "9", "08", ""})
-		EXPECT_EQ(error_of(KIND_PORT, std::string(R"({"name":"p","type":"memif","socket":"s","socketMode":")") + bad + "\"}").substr(0, 11),
+		EXPECT_EQ(error_of(KIND_PORT, std::string(R"({"name":"p","type":"memif","socket":"s","socketMode":")") +
+						      bad + "\"}")
+				  .substr(0, 11),
 			  "socketMode:");
 	OK(KIND_PORT, R"({"name":"p","type":"memif","socket":"s","socketMode":"600"})");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"vhost-user","socket":"s","queues":17})"), "queues: 17 is not in 1..16");
-	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"veth"})"), "type: \"veth\" is not one of vhost-user, memif, tap, nic, test");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"vhost-user","socket":"s","queues":17})"),
+		  "queues: 17 is not in 1..16");
+	EXPECT_EQ(error_of(KIND_PORT, R"({"name":"p","type":"veth"})"),
+		  "type: \"veth\" is not one of vhost-user, memif, tap, nic, test");
 }
 
 TEST_F(Kinds, Endpoint)
@@ -249,7 +266,8 @@ TEST_F(Kinds, Endpoint)
 	EXPECT_EQ(error_of(KIND_ENDPOINT, head + R"("ips":["10.0.0.1","10.0.0.1"]})"), "ips[1]: is there already");
 	EXPECT_EQ(error_of(KIND_ENDPOINT, head + R"("ips":[],"ports":[{"name":"a","port":1},{"name":"a","port":2}]})"),
 		  "ports[1].name: \"a\" is there already");
-	EXPECT_EQ(error_of(KIND_ENDPOINT, head + R"("ips":[],"ports":[{"name":"a","port":1,"protocol":"ICMP"}]})").substr(0, 18),
+	EXPECT_EQ(error_of(KIND_ENDPOINT, head + R"("ips":[],"ports":[{"name":"a","port":1,"protocol":"ICMP"}]})")
+			  .substr(0, 18),
 		  "ports[0].protocol:");
 }
 
@@ -260,15 +278,21 @@ TEST_F(Kinds, RemoteAndRoute)
 	EXPECT_EQ(ip(s.remote.vtep), "192.0.2.2");
 	EXPECT_EQ(prefix(s.remote.prefixes.v[1]), "fd00:244:2::/64");
 	EXPECT_EQ(ip(s.remote.endpoints[0].ip), "10.244.9.9");
-	OK(KIND_ROUTE, R"({"name":"default","network":"underlay","prefix":"0.0.0.0/0","nextHops":[{"ip":"192.0.2.254","port":"uplink0"}]})");
+	OK(KIND_ROUTE,
+	   R"({"name":"default","network":"underlay","prefix":"0.0.0.0/0","nextHops":[{"ip":"192.0.2.254","port":"uplink0"}]})");
 	EXPECT_EQ(s.route.next_hops[0].weight, 1);
 	OK(KIND_ROUTE, R"({"name":"v6","network":"underlay","prefix":"::/0","nextHops":[{"ip":"fe80::1"}]})");
-	EXPECT_EQ(error_of(KIND_ROUTE, R"({"name":"r","network":"underlay","prefix":"::/0","nextHops":[{"ip":"fe80::1"},{"ip":"192.0.2.1"}]})"),
-		  "nextHops[1].ip: is IPv4, but the prefix is IPv6");
-	EXPECT_EQ(error_of(KIND_ROUTE, R"({"name":"r","network":"underlay","prefix":"::/0","nextHops":[]})"), "nextHops: needs at least 1 entry");
+	EXPECT_EQ(
+		error_of(
+			KIND_ROUTE,
+			R"({"name":"r","network":"underlay","prefix":"::/0","nextHops":[{"ip":"fe80::1"},{"ip":"192.0.2.1"}]})"),
+		"nextHops[1].ip: is IPv4, but the prefix is IPv6");
+	EXPECT_EQ(error_of(KIND_ROUTE, R"({"name":"r","network":"underlay","prefix":"::/0","nextHops":[]})"),
+		  "nextHops: needs at least 1 entry");
 }
 
-const char *const service = R"({"name":"shop/web","network":"default","ips":["10.96.0.10"],"externalIPs":["198.51.100.1"],
+const char *const service =
+	R"({"name":"shop/web","network":"default","ips":["10.96.0.10"],"externalIPs":["198.51.100.1"],
 	"loadBalancerIPs":["198.51.100.2"],"sourceRanges":["203.0.113.0/24"],"sessionAffinitySeconds":30,
 	"ports":[{"name":"http","protocol":"TCP","port":80,"targetPort":8080,"nodePort":30080},{"name":"dns","protocol":"UDP","port":53}],
 	"internalTrafficPolicy":"Local","externalTrafficPolicy":"Local","onBackendGone":"timeout",
@@ -300,26 +324,41 @@ TEST_F(Kinds, ServiceRefusals)
 	const std::string head = R"({"name":"s","network":"n",)";
 	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"port":80},{"port":81,"name":"b"}]})"),
 		  "ports[0].name: is required, as there are several ports");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"b","port":80}]})"),
-		  "ports[1].port: 80 is ports[0]'s already, with the same protocol");
-	OK(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"b","port":80,"protocol":"UDP"}]})");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"a","port":81}]})"),
-		  "ports[1].name: \"a\" is there already");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"port":80,"protocol":"ICMP"}]})").substr(0, 18), "ports[0].protocol:");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ports":[{"port":80}]})"), "ips: a service needs an address or a nodePort");
-	OK(KIND_SERVICE, head + R"("ports":[{"port":80,"nodePort":30000}]})");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"port":80}],"backends":[{"ip":"10.0.0.2"},{"ip":"fd00::1"}]})"),
-		  "backends[1].ip: is IPv6, but the service has no IPv6 address");
 	EXPECT_EQ(error_of(KIND_SERVICE,
-			   head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80}],"backends":[{"ip":"10.0.0.2","ports":{"b":1}}]})"),
-		  "backends[0].ports.b: no port of the service has this name");
-	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"port":80}],"backends":[{"ip":"10.0.0.2","state":"up"}]})"),
-		  "backends[0].state: \"up\" is not one of ready, notReady, terminating, draining");
+			   head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"b","port":80}]})"),
+		  "ports[1].port: 80 is ports[0]'s already, with the same protocol");
+	OK(KIND_SERVICE,
+	   head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"b","port":80,"protocol":"UDP"}]})");
+	EXPECT_EQ(error_of(KIND_SERVICE,
+			   head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80},{"name":"a","port":81}]})"),
+		  "ports[1].name: \"a\" is there already");
+	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ips":["10.0.0.1"],"ports":[{"port":80,"protocol":"ICMP"}]})")
+			  .substr(0, 18),
+		  "ports[0].protocol:");
+	EXPECT_EQ(error_of(KIND_SERVICE, head + R"("ports":[{"port":80}]})"),
+		  "ips: a service needs an address or a nodePort");
+	OK(KIND_SERVICE, head + R"("ports":[{"port":80,"nodePort":30000}]})");
+	EXPECT_EQ(
+		error_of(
+			KIND_SERVICE,
+			head + R"("ips":["10.0.0.1"],"ports":[{"port":80}],"backends":[{"ip":"10.0.0.2"},{"ip":"fd00::1"}]})"),
+		"backends[1].ip: is IPv6, but the service has no IPv6 address");
+	EXPECT_EQ(
+		error_of(
+			KIND_SERVICE,
+			head + R"("ips":["10.0.0.1"],"ports":[{"name":"a","port":80}],"backends":[{"ip":"10.0.0.2","ports":{"b":1}}]})"),
+		"backends[0].ports.b: no port of the service has this name");
+	EXPECT_EQ(
+		error_of(
+			KIND_SERVICE,
+			head + R"("ips":["10.0.0.1"],"ports":[{"port":80}],"backends":[{"ip":"10.0.0.2","state":"up"}]})"),
+		"backends[0].state: \"up\" is not one of ready, notReady, terminating, draining");
 }
 
 TEST_F(Kinds, AddressSet)
 {
-	OK(KIND_ADDRESS_SET, R"({"name":"shop/app=frontend","network":"default","members":["10.244.1.7","10.0.0.0/8","fd00::/8"]})");
+	OK(KIND_ADDRESS_SET,
+	   R"({"name":"shop/app=frontend","network":"default","members":["10.244.1.7","10.0.0.0/8","fd00::/8"]})");
 	EXPECT_EQ(prefix(s.address_set.members.v[0]), "10.244.1.7/32");
 	EXPECT_EQ(s.address_set.members.n, 3u);
 	EXPECT_EQ(error_of(KIND_ADDRESS_SET, R"({"name":"a","network":"n"})"), "members: is required");
@@ -329,7 +368,9 @@ const std::string policy = R"({"name":"p","network":"n")";
 
 TEST_F(Kinds, Policy)
 {
-	OK(KIND_POLICY, policy + R"(,"tier":"admin","priority":100,"endpoints":["shop/web-0"],"types":["Egress","Ingress"],"enforce":false,
+	OK(KIND_POLICY,
+	   policy +
+		   R"(,"tier":"admin","priority":100,"endpoints":["shop/web-0"],"types":["Egress","Ingress"],"enforce":false,
 		"semantics":"connection","log":true,"ingress":[{"name":"r","action":"pass","from":[{"set":"shop/app=frontend"},
 		{"cidr":"10.0.0.0/8","except":["10.1.0.0/16"]}],"ports":[{"protocol":"TCP","port":8080,"endPort":8090},{"port":"http"},
 		{"protocol":"ICMP","icmp":{"type":8,"code":0}},{"protocol":"UDP"}]}],"egress":[{"action":"deny","to":[]}]})");
@@ -382,14 +423,19 @@ TEST_F(Kinds, PolicyTypesDefault)
 
 TEST_F(Kinds, PolicyRefusals)
 {
-	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["Egress"],"ingress":[{}]})"), "ingress: has rules, but \"types\" does not name Ingress");
-	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["Ingress"],"egress":[{}]})"), "egress: has rules, but \"types\" does not name Egress");
+	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["Egress"],"ingress":[{}]})"),
+		  "ingress: has rules, but \"types\" does not name Ingress");
+	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["Ingress"],"egress":[{}]})"),
+		  "egress: has rules, but \"types\" does not name Egress");
 	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":[]})"), "types: needs at least 1 entry");
-	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["ingress"]})"), "types[0]: \"ingress\" is not one of Ingress, Egress");
+	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"types":["ingress"]})"),
+		  "types[0]: \"ingress\" is not one of Ingress, Egress");
 	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"ingress":[{},{"action":"deny"}]})"),
 		  "ingress[1].action: the tier network only accepts; what no rule accepts is denied");
-	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"tier":"baseline","ingress":[{}]})"), "ingress[0].action: is required outside the tier network");
-	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"ingress":[{"name":"a"},{"name":"a"}]})"), "ingress[1].name: another rule has this name already");
+	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"tier":"baseline","ingress":[{}]})"),
+		  "ingress[0].action: is required outside the tier network");
+	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"ingress":[{"name":"a"},{"name":"a"}]})"),
+		  "ingress[1].name: another rule has this name already");
 	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"ingress":[{"to":[]}]})").substr(0, 14), "ingress[0].to:");
 	EXPECT_EQ(error_of(KIND_POLICY, policy + R"(,"egress":[{"from":[]}]})").substr(0, 15), "egress[0].from:");
 	OK(KIND_POLICY, policy + R"(,"ingress":[{},{"action":"accept"},{}]})");
@@ -400,8 +446,10 @@ TEST_F(Kinds, PolicyPeersAndPorts)
 {
 	auto peer = [](const char *json) { return policy + R"(,"ingress":[{"from":[)" + json + "]}]}"; };
 	EXPECT_EQ(error_of(KIND_POLICY, peer("{}")), "ingress[0].from[0]: must have either \"set\" or \"cidr\"");
-	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"set":"a","cidr":"10.0.0.0/8"})")), "ingress[0].from[0]: must have either \"set\" or \"cidr\"");
-	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"set":"a","except":["10.0.0.0/8"]})")), "ingress[0].from[0].except: goes with \"cidr\" only");
+	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"set":"a","cidr":"10.0.0.0/8"})")),
+		  "ingress[0].from[0]: must have either \"set\" or \"cidr\"");
+	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"set":"a","except":["10.0.0.0/8"]})")),
+		  "ingress[0].from[0].except: goes with \"cidr\" only");
 	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"cidr":"10.0.0.0/8","except":["10.1.0.0/16","11.0.0.0/16"]})")),
 		  "ingress[0].from[0].except[1]: 11.0.0.0/16 is not a part of 10.0.0.0/8");
 	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"cidr":"10.0.0.0/8","except":["10.0.0.0/8"]})")),
@@ -409,19 +457,26 @@ TEST_F(Kinds, PolicyPeersAndPorts)
 	EXPECT_EQ(error_of(KIND_POLICY, peer(R"({"cidr":"::/0","except":["10.0.0.0/8"]})")),
 		  "ingress[0].from[0].except[0]: 10.0.0.0/8 is not a part of ::/0");
 	auto port = [](const char *json) { return policy + R"(,"ingress":[{"ports":[)" + json + "]}]}"; };
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"port":80,"endPort":79})")), "ingress[0].ports[0].endPort: 79 is below port, 80");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"port":80,"endPort":79})")),
+		  "ingress[0].ports[0].endPort: 79 is below port, 80");
 	OK(KIND_POLICY, port(R"({"port":80,"endPort":80})"));
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"endPort":79})")), "ingress[0].ports[0].endPort: needs \"port\" as a number");
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"port":"http","endPort":79})")), "ingress[0].ports[0].endPort: needs \"port\" as a number");
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"ICMP","port":79})")), "ingress[0].ports[0].port: goes with TCP, UDP and SCTP only");
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"TCP","icmp":{"type":8}})")), "ingress[0].ports[0].icmp: goes with ICMP and ICMPv6 only");
-	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"ICMP","icmp":{"code":8}})")), "ingress[0].ports[0].icmp.type: is required");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"endPort":79})")),
+		  "ingress[0].ports[0].endPort: needs \"port\" as a number");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"port":"http","endPort":79})")),
+		  "ingress[0].ports[0].endPort: needs \"port\" as a number");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"ICMP","port":79})")),
+		  "ingress[0].ports[0].port: goes with TCP, UDP and SCTP only");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"TCP","icmp":{"type":8}})")),
+		  "ingress[0].ports[0].icmp: goes with ICMP and ICMPv6 only");
+	EXPECT_EQ(error_of(KIND_POLICY, port(R"({"protocol":"ICMP","icmp":{"code":8}})")),
+		  "ingress[0].ports[0].icmp.type: is required");
 }
 
 TEST_F(Kinds, CommonFieldsBelongToEveryKind)
 {
 	OK(KIND_NODE, R"({"kind":"Node","owner":"cni","status":{"phase":"ready"},"name":"n","ips":[]})");
-	EXPECT_EQ(error_of(KIND_NODE, R"({"name":"n","ips":[],"owners":"x"})"), "owners: unknown field; did you mean \"owner\"?");
+	EXPECT_EQ(error_of(KIND_NODE, R"({"name":"n","ips":[],"owners":"x"})"),
+		  "owners: unknown field; did you mean \"owner\"?");
 }
 
 TEST_F(Kinds, RepeatedFindsTheFirstThatWasThereBefore)

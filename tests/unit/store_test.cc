@@ -205,8 +205,8 @@ TEST_F(Store, SurvivesTheDeathOfItsProcess)
 		struct error why;
 		struct store *mine;
 		struct store_row r = {"Node", "a", "", "{}", 1, 9, false};
-		if (store_open(&mine, dir.c_str(), "boot-1", &why) < 0 || store_begin(mine, &why) < 0 || store_put(mine, &r, &why) < 0 ||
-		    store_commit(mine, 9, &why) < 0)
+		if (store_open(&mine, dir.c_str(), "boot-1", &why) < 0 || store_begin(mine, &why) < 0 ||
+		    store_put(mine, &r, &why) < 0 || store_commit(mine, 9, &why) < 0)
 			_exit(1);
 		kill(getpid(), SIGKILL);
 	}
@@ -365,8 +365,9 @@ TEST_F(Damaged, OneAddressChanged)
 
 TEST_F(Damaged, RowChangedByHand)
 {
-	for (const char *change : {"UPDATE objects SET epoch = 2 WHERE name = 's7'", "UPDATE objects SET owner = 'x' WHERE name = 's7'",
-				   "UPDATE objects SET name = 'x' WHERE name = 's7'", "UPDATE objects SET json = '{}' WHERE name = 's7'"}) {
+	for (const char *change :
+	     {"UPDATE objects SET epoch = 2 WHERE name = 's7'", "UPDATE objects SET owner = 'x' WHERE name = 's7'",
+	      "UPDATE objects SET name = 'x' WHERE name = 's7'", "UPDATE objects SET json = '{}' WHERE name = 's7'"}) {
 		fill();
 		sql(change);
 		ASSERT_EQ(open(), 0) << e.text;
@@ -411,7 +412,9 @@ TEST_F(Store, ACallbackEndsTheLoad)
 {
 	ASSERT_EQ(open(), 0);
 	commit_one();
-	auto refuse = [](const struct store_row *, void *, struct error *why) { return error_set(why, -EBADMSG, "no"); };
+	auto refuse = [](const struct store_row *, void *, struct error *why) {
+		return error_set(why, -EBADMSG, "no");
+	};
 	EXPECT_EQ(store_load(s, refuse, nullptr, &e), -EBADMSG);
 	EXPECT_STREQ(e.text, "no");
 	commit_one(2);

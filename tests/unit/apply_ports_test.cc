@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ports that come and go with a batch, and the host's routes.
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "mgmt_fake.hpp"
+
+namespace
+{
+
+const std::string network =
+	R"({"kind":"Network","name":"default","subnets":[{"prefix":"10.244.1.0/24"},{"prefix":"fd00:244:1::/64"}]})";
+
+std::string
+port(const std::string &name, const std::string &socket, const std::string &more = "")
+{
+	return R"({"kind":"Port","name":")" + name + R"(","type":"vhost-user","socket":")" + socket + "\"" + more + "}";
+}
+
+std::string
+tap(const std::string &name, const std::string &ifname, const std::string &more = "")
+{
+	return R"({"kind":"Port","name":")" + name + R"(","type":"tap","ifname":")" + ifname + "\"" + more + "}";
+}
+
+class Ports : public fake::Manager
+{
+      protected:
+	std::string
+	log()
+	{
+		std::string text;
+		for (const std::string &line : state.log)
+			text += (text.empty() ? "" : ", ") + line;
+		state.log.clear();
+		return text;
+	}
+
+	// The id that the published configuration has for a port.
+	int
+	id(const std::string &name)
+	{
+		auto it = state.now.find({KIND_PORT, name});
+		return it != state.now.end() ? it->second.facts.id : -1;
+	}
+
+	void
+	TearDown() override
+	{
+		// What is published is what is open.
+		for (auto &[key, entry] : state.now)
+			if (key.first == KIND_PORT && fake::port_named(key.second) != nullptr) {
+				EXPECT_EQ(fake::port_named(key.second)->id, entry.facts.id) << key.second;
+				EXPECT_TRUE(mac_equal(&fake::port_named(key.second)->mac, &entry.facts.mac))
+					<< key.second;
+			}
+	}
+};
+
+TEST_F(Ports, AreOpenedBeforeAndClosedAfter)
+{
+	apply(port("a", "a.sock"));
+	EXPECT_EQ(log(), "open a, put a, replan, publish, wait");
+	EXPECT_EQ(id("a"), 0);
+	ask("delete", R"({"kind":"Port","name":"a"})");
+	EXPECT_EQ(log(), "remove a, publish, wait, replan without a, close a");
+	EXPECT_TRUE(state.ports.empty());
+}
+
+TEST_F(Ports, UnchangedOnesAreLeftAlone)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	log();
+	EXPECT_EQ(apply(port("a", "a.sock") + "," + port("b", "b.sock") + "," + port("c", "c.sock")),
+		  R"({"epoch":2,"applied":1,"unchanged":2,"deleted":0})");
+	EXPECT_EQ(log(), "open c, put c, replan, publish, wait");
+}
+
+TEST_F(Ports, OneThatCannotBeOpenedTakesTheOthersBack)
+{
+	apply(port("a", "a.sock"));
+	log();
+	state.fail_open["c"] = {-EACCES, "permission denied"};
+	EXPECT_EQ(apply(port("b", "b.sock") + "," + port("c", "c.sock")),
+		  "-32000 objects[1].socket: permission denied");
+	EXPECT_EQ(log(), "open b, open c, replan without b, close b");
+	EXPECT_EQ(state.ports.size(), 1u);
+	EXPECT_EQ(value("list", R"({"kind":"Port"})", {"objects", "1"}), "nothing");
+	state.fail_open["c"] = {-EINVAL, "not so"};
+	EXPECT_EQ(apply(port("c", "c.sock")), "-32602 objects[0].socket: not so");
+}
+
+TEST_F(Ports, WhatFailsLaterClosesThemAgain)
+{
+	state.fail_put["default"] = {-EINVAL, "no"};
+	EXPECT_EQ(apply(port("a", "a.sock") + "," + network), "-32602 objects[1].network: no");
+	EXPECT_EQ(log(), "open a, put default, abort, replan without a, close a");
+	state.fail_put.clear();
+	state.fail_check = "clash";
+	EXPECT_EQ(apply(port("a", "a.sock")), "-32000 ips[0]: clash");
+	EXPECT_EQ(log(), "open a, put a, abort, replan without a, close a");
+	EXPECT_TRUE(state.ports.empty());
+}
+
+TEST_F(Ports, AChangedOneIsClosedAndOpened)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	log();
+	EXPECT_EQ(apply(port("a", "a.sock", R"(,"queues":2)")), R"({"epoch":2,"applied":1,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(log(), "put a, abort, replan without a, close a, open a, put a, replan, publish, wait");
+	EXPECT_EQ(id("a"), 0);
+	EXPECT_EQ(value("get", R"({"kind":"Port","name":"a"})", {"object", "status", "port", "id"}), "0");
+}
+
+TEST_F(Ports, NothingIsClosedForABatchThatWouldNotDo)
+{
+	apply(port("a", "a.sock"));
+	log();
+	state.fail_check = "clash";
+	EXPECT_EQ(apply(port("a", "a.sock", R"(,"queues":2)")), "-32000 ips[0]: clash");
+	EXPECT_EQ(log(), "put a, abort");
+}
+
+TEST_F(Ports, AChangeThatFailsPutsTheOldOneBack)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	log();
+	state.fail_open["c"] = {-EACCES, "permission denied"};
+	// b changes; c comes, and cannot be opened: it is tried first, so that b is not touched.
+	EXPECT_EQ(apply(port("b", "b.sock", R"(,"queues":2)") + "," + port("c", "c.sock")),
+		  "-32000 objects[1].socket: permission denied");
+	EXPECT_EQ(log(), "put b, put c, abort, open c");
+	// b changes to something that cannot be opened.
+	EXPECT_EQ(apply(port("b", "a.sock")), "-32000 objects[0]: socket a.sock is taken by port a");
+	EXPECT_EQ(log(), "put b, abort, replan without b, close b, open b, open b, replan");
+	EXPECT_EQ(id("b"), 1);
+	EXPECT_EQ(phase("Port", "b"), "\"ready\"");
+	EXPECT_EQ(value("get", R"({"kind":"Port","name":"b"})", {"object", "socket"}), "\"b.sock\"");
+	EXPECT_EQ(value("status", "{}", {"epoch"}), "1");
+}
+
+TEST_F(Ports, OneThatComesBackUnderAnotherIdIsKnownByIt)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock") + "," + port("x", "x.sock"));
+	ask("delete", R"({"kind":"Port","name":"a"})");
+	log();
+	// b has id 1 and is closed for nothing; on its way back it gets 0, the lowest free one.
+	EXPECT_EQ(apply(port("b", "x.sock")), "-32000 objects[0]: socket x.sock is taken by port x");
+	EXPECT_EQ(log(), "put b, abort, replan without b, close b, open b, open b, put b, publish, replan");
+	EXPECT_EQ(id("b"), 0);
+	EXPECT_EQ(value("status", "{}", {"epoch"}), "2"); // to people nothing has changed
+}
+
+TEST_F(Ports, OneThatCannotComeBackSaysSoAndItsIdIsNobodys)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	log();
+	// The new spec is refused, and from then on every one: b stays closed.
+	state.fail_open["b"] = {-ENODEV, "the device is gone"};
+	EXPECT_EQ(apply(port("b", "b.sock", R"(,"queues":2)")), "-32000 objects[0].socket: the device is gone");
+	EXPECT_EQ(phase("Port", "b"), "\"failed\"");
+	EXPECT_EQ(value("get", R"({"kind":"Port","name":"b"})", {"object", "status", "message"}),
+		  "\"closed for a change that failed, and then: the device is gone\"");
+	EXPECT_EQ(id("b"), WEFT_MAX_PORTS - 1);
+	// The next port takes the free id, and traffic for b does not go there.
+	apply(port("c", "c.sock"));
+	EXPECT_EQ(id("c"), 1);
+	// It is tried again when it is applied again, though its spec is the one that is there.
+	EXPECT_EQ(apply(port("b", "b.sock")).substr(0, 6), "-32000");
+	state.fail_open.clear();
+	EXPECT_EQ(apply(port("b", "b.sock")), R"({"epoch":3,"applied":1,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(id("b"), 2);
+	EXPECT_EQ(phase("Port", "b"), "\"ready\"");
+}
+
+TEST_F(Ports, ASocketMovesFromOneToAnother)
+{
+	apply(port("a", "x.sock") + "," + port("b", "b.sock"));
+	log();
+	// By a whole desired state: a goes, c comes with a's socket.
+	apply(port("b", "b.sock") + "," + port("a", "x.sock"), R"(,"owner":"cni")");
+	log();
+	EXPECT_EQ(apply(port("b", "b.sock") + "," + port("c", "x.sock"), R"(,"owner":"cni","prune":true)"),
+		  R"({"epoch":3,"applied":1,"unchanged":1,"deleted":1})");
+	EXPECT_EQ(log(), "remove a, put c, abort, open c, replan without a, close a, open c, remove a, put c, replan, "
+			 "publish, wait");
+	EXPECT_EQ(id("c"), 0);
+	EXPECT_EQ(id("a"), -1);
+}
+
+TEST_F(Ports, TwoMayTradeTheirSockets)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	log();
+	EXPECT_EQ(apply(port("a", "b.sock") + "," + port("b", "a.sock")),
+		  R"({"epoch":2,"applied":2,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(state.claims["socket a.sock"], "b");
+	EXPECT_EQ(state.claims["socket b.sock"], "a");
+}
+
+TEST_F(Ports, ChangedOnesNeverTakeEachOthersIds)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock") + "," + port("c", "c.sock") + "," + port("d", "d.sock"));
+	ask("delete", R"({"kind":"Port","name":"b"})");
+	apply(port("a", "a.sock", R"(,"queues":2)") + "," + port("c", "c.sock", R"(,"queues":2)") + "," +
+	      port("d", "d.sock", R"(,"queues":2)"));
+	EXPECT_EQ(id("d"), 1); // the free one
+	EXPECT_EQ(id("c"), 2);
+	EXPECT_EQ(id("a"), 0);
+}
+
+TEST_F(Ports, ADryRunOpensNothing)
+{
+	apply(port("a", "a.sock"));
+	log();
+	EXPECT_EQ(apply(port("a", "z.sock") + "," + port("b", "b.sock"), R"(,"dryRun":true)"),
+		  R"({"epoch":1,"applied":2,"unchanged":0,"deleted":0,"dryRun":true})");
+	EXPECT_EQ(log(), "put a, put b, abort");
+}
+
+TEST_F(Ports, TwoHundredOfThem)
+{
+	std::string batch;
+	for (int i = 0; i < 200; i++)
+		batch += (i > 0 ? "," : "") + port("p" + std::to_string(i), std::to_string(i) + ".sock");
+	EXPECT_EQ(apply(batch, R"(,"owner":"cni")"), R"({"epoch":1,"applied":200,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(state.ports.size(), 200u);
+	EXPECT_EQ(apply("", R"(,"owner":"cni","prune":true)"),
+		  R"({"epoch":2,"applied":0,"unchanged":0,"deleted":200})");
+	EXPECT_TRUE(state.ports.empty());
+}
+
+TEST_F(Ports, StatusCountsFromWhenTheyWereOpened)
+{
+	state.counters[0].rx = 100;
+	state.counters[0].drop[DROP_RUNT] = 5;
+	apply(port("a", "a.sock"));
+	state.counters[0].rx = 107;
+	state.counters[0].rx_bytes = 640;
+	state.counters[0].drop[DROP_RUNT] = 6;
+	state.counters[0].drop[DROP_TTL] = 2;
+	EXPECT_EQ(
+		value("get", R"({"kind":"Port","name":"a"})", {"object", "status", "port"}),
+		R"({"id":0,"up":true,"peer":"connected, 1 queue","rx":7,"rxBytes":640,"tx":0,"txBytes":0,"created":0,"punted":0,"dropped":3})");
+	EXPECT_EQ(value("stats", "{}", {"ports", "0", "drops"}), R"({"runt":1,"ttl":2})");
+	EXPECT_EQ(value("stats", "{}", {"ports", "0", "rx"}), "7");
+	EXPECT_EQ(value("drops", R"({"port":"a"})", {"drops", "0"}),
+		  R"({"port":"a","reason":"runt","packets":1,"help":"shorter than the headers it claims to have"})");
+	EXPECT_EQ(value("drops", "{}", {"total", "0", "packets"}), "6");
+	EXPECT_EQ(value("drops", "{}", {"drops", "2"}), "nothing");
+	EXPECT_EQ(ask("drops", R"({"port":"b"})"), "-32001 there is no open Port b");
+}
+
+TEST_F(Ports, PlacementIsShown)
+{
+	apply(port("a", "a.sock") + "," + port("b", "b.sock"));
+	EXPECT_EQ(value("status", "{}", {"workers", "0", "rxQueues"}),
+		  R"([{"port":"a","queue":0},{"port":"b","queue":0}])");
+	ask("delete", R"({"kind":"Port","name":"a"})");
+	EXPECT_EQ(value("status", "{}", {"workers", "0", "rxQueues"}), R"([{"port":"b","queue":0}])");
+}
+
+// --- the host's routes ---
+
+const std::string host = tap("host", "weft0", R"(,"host":true,"ips":["192.0.2.1/24"])");
+
+class HostRoutes : public Ports
+{
+};
+
+TEST_F(HostRoutes, FollowNetworksAndTheHostPort)
+{
+	apply(network);
+	EXPECT_TRUE(state.routes.empty());
+	apply(host);
+	EXPECT_EQ(state.routes,
+		  (std::map<std::string, std::string>{{"10.244.1.0/24", "weft0"}, {"fd00:244:1::/64", "weft0"}}));
+	apply(R"({"kind":"Network","name":"default","subnets":[{"prefix":"10.244.1.0/24"},{"prefix":"10.244.7.0/24"}]})");
+	EXPECT_EQ(state.routes,
+		  (std::map<std::string, std::string>{{"10.244.1.0/24", "weft0"}, {"10.244.7.0/24", "weft0"}}));
+	ask("delete", R"({"kind":"Network","name":"default"})");
+	EXPECT_TRUE(state.routes.empty());
+	apply(network);
+	ask("delete", R"({"kind":"Port","name":"host"})");
+	EXPECT_TRUE(state.routes.empty());
+}
+
+TEST_F(HostRoutes, ComeBackWithTheDevice)
+{
+	apply(network + "," + host);
+	state.routes.clear(); // the kernel takes a device's routes with it
+	apply(tap("host", "weft0", R"(,"host":true,"ips":["192.0.2.2/24"])"));
+	EXPECT_EQ(state.routes.size(), 2u);
+}
+
+TEST_F(HostRoutes, MoveWithItsName)
+{
+	apply(network + "," + host);
+	apply(tap("host", "weft1", R"(,"host":true)"));
+	EXPECT_EQ(state.routes,
+		  (std::map<std::string, std::string>{{"10.244.1.0/24", "weft1"}, {"fd00:244:1::/64", "weft1"}}));
+}
+
+TEST_F(HostRoutes, AFailureIsAWarning)
+{
+	state.other_routes.insert("10.244.1.0/24");
+	EXPECT_EQ(apply(network + "," + host), R"({"epoch":1,"applied":2,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(value("get", R"({"kind":"Network","name":"default"})", {"object", "status", "warnings"}),
+		  R"(["the host has no route to 10.244.1.0/24 by weft0: another device has the prefix"])");
+	EXPECT_EQ(state.routes.size(), 1u);
+	state.other_routes.clear();
+	apply(tap("host", "weft0", R"(,"host":true,"ips":["192.0.2.2/24"])"));
+	EXPECT_EQ(value("get", R"({"kind":"Network","name":"default"})", {"object", "status", "warnings"}), "nothing");
+	EXPECT_EQ(state.routes.size(), 2u);
+}
+
+TEST_F(HostRoutes, OtherPortsAreNotAsked)
+{
+	apply(network + "," + tap("pod", "eth0"));
+	EXPECT_TRUE(state.routes.empty());
+}
+
+} // namespace
