@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// ClusterIP: translation both ways, all protocols and checksums, backends that come and go.
+#include <set>
+
+#include "switch.hpp"
+
+using namespace weft;
+
+static const char *VIP = "10.96.0.10", *VIP6 = "fd00:96::a";
+
+struct Service : testing::Test {
+	Switch sw;
+	void SetUp() override
+	{
+		sw.network();
+		sw.pod("c", "10.244.1.5");
+		sw.pod("s1", "10.244.1.11");
+		sw.pod("s2", "10.244.1.12");
+		sw.pod("s3", "10.244.1.13");
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Node\",\"name\":\"n\",\"self\":true,\"ips\":[\"192.0.2.1\"],\"serviceCIDRs\":[\"10.96.0.0/12\"]}")) << sw.error;
+	}
+	void service(std::vector<std::string> backends, const std::string &more = "")
+	{
+		std::string b;
+		for (auto &ip : backends)
+			b += (b.empty() ? "" : ",") + std::string(ip[0] == '{' ? ip : "{\"ip\":\"" + ip + "\"}");
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"shop/web\",\"network\":\"default\",\"ips\":[\"10.96.0.10\",\"fd00:96::a\"],\"ports\":["
+				     "{\"name\":\"http\",\"protocol\":\"TCP\",\"port\":80,\"targetPort\":8080},"
+				     "{\"name\":\"dns\",\"protocol\":\"UDP\",\"port\":53},"
+				     "{\"name\":\"sctp\",\"protocol\":\"SCTP\",\"port\":7000,\"targetPort\":7001}],\"backends\":[" + b + "]" + more + "}"))
+			<< sw.error;
+	}
+	// The pod that got exactly one frame, and the frame.
+	std::string who(Frame *f)
+	{
+		std::string name;
+		for (const char *s : {"s1", "s2", "s3", "c"})
+			for (auto &got : sw.take_all(s)) {
+				EXPECT_EQ(name, "") << "more than one frame";
+				name = s;
+				*f = got;
+			}
+		return name;
+	}
+};
+
+TEST_F(Service, UdpThereAndBack)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).udp(4000, 53).data("query"));
+	Frame f = sw.take("s1");
+	EXPECT_EQ(f.to(), "10.244.1.11");
+	EXPECT_EQ(f.from(), "10.244.1.5");
+	EXPECT_EQ(f.dport(), 53);
+	EXPECT_EQ(f.checksums(), "");
+	sw.send("s1", sw.between("s1", "c").udp(53, 4000).data("answer"));
+	f = sw.take("c");
+	EXPECT_EQ(f.from(), VIP) << "the answer comes from the address that was asked";
+	EXPECT_EQ(f.sport(), 53);
+	EXPECT_EQ(f.text(), "answer");
+	EXPECT_EQ(f.checksums(), "");
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(Service, TcpPortIsTranslatedFullAndPartial)
+{
+	service({"10.244.1.11"});
+	for (bool partial : {false, true}) {
+		uint16_t port = partial ? 4001 : 4000;
+		Packet syn = sw.to("c", VIP).tcp(port, 80, 2);
+		syn.partial = partial;
+		sw.send("c", syn);
+		Frame f = sw.take("s1");
+		EXPECT_EQ(f.dport(), 8080);
+		EXPECT_EQ(f.checksums(), "");
+		Packet answer = sw.between("s1", "c").tcp(8080, port, 0x12);
+		answer.partial = partial;
+		sw.send("s1", answer);
+		f = sw.take("c");
+		EXPECT_EQ(f.sport(), 80);
+		EXPECT_EQ(f.from(), VIP);
+		EXPECT_EQ(f.checksums(), "") << (partial ? "partial" : "full");
+	}
+}
+
+TEST_F(Service, APartialChecksumStaysPartialForAPortThatCan)
+{
+	service({"10.244.1.11"});
+	test_port_set(sw.find("s1"), PORT_TX_CSUM, true);
+	Packet syn = sw.to("c", VIP).tcp(4000, 80, 2);
+	syn.partial = true;
+	sw.send("c", syn);
+	Frame f = sw.take("s1");
+	EXPECT_TRUE(f.partial);
+	EXPECT_EQ(f.checksums(), "");
+}
+
+TEST_F(Service, Ipv6)
+{
+	service({"fd00:244:1::11"});
+	sw.pod("six", "fd00:244:1::11");
+	sw.send("c", sw.to("c", VIP6).udp(4000, 53).data("q"));
+	Frame f = sw.take("six");
+	EXPECT_EQ(f.to(), "fd00:244:1::11");
+	EXPECT_EQ(f.checksums(), "");
+	Packet back;
+	back.macs(sw.mac("six"), "02:00:00:00:00:01").ip("fd00:244:1::11", sw.ip6("c")).udp(53, 4000).data("a");
+	sw.send("six", back);
+	f = sw.take("c");
+	EXPECT_EQ(f.from(), VIP6);
+	EXPECT_EQ(f.checksums(), "");
+}
+
+TEST_F(Service, UdpChecksumZeroStaysZeroAndAComputedZeroIsOnes)
+{
+	service({"10.244.1.11"});
+	Packet p = sw.to("c", VIP).udp(4000, 53).data("x");
+	p.no_l4_sum = true;
+	sw.send("c", p);
+	Frame f = sw.take("s1");
+	EXPECT_EQ(get16(f.b, f.l4() + 6), 0);
+	// Find a payload whose checksum becomes zero after translation.
+	for (unsigned int v = 0; v < 65536; v++) {
+		Packet q = sw.to("c", VIP).udp(4000, 53);
+		q.payload = {(uint8_t)(v >> 8), (uint8_t)v};
+		Packet after = sw.to("c", "10.244.1.11").udp(4000, 53);
+		after.payload = q.payload;
+		if (get16(after.bytes(), 40) != 0xffff)
+			continue;
+		sw.send("c", q);
+		f = sw.take("s1");
+		EXPECT_EQ(get16(f.b, f.l4() + 6), 0xffff);
+		return;
+	}
+	FAIL() << "no such payload";
+}
+
+TEST_F(Service, SctpCrcIsMadeAnew)
+{
+	service({"10.244.1.11"});
+	// CRC32c (RFC 3309), bit by bit.
+	auto crc = [](const Bytes &b) {
+		uint32_t c = ~0u;
+		for (uint8_t x : b) {
+			c ^= x;
+			for (int k = 0; k < 8; k++)
+				c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
+		}
+		return ~c;
+	};
+	Bytes s(32, 9);
+	put16(s, 0, 5000), put16(s, 2, 7000);
+	memset(&s[8], 0, 4);
+	uint32_t sum = crc(s);
+	memcpy(&s[8], &sum, 4);
+	sw.send("c", sw.to("c", VIP).raw(132, s));
+	Frame f = sw.take("s1");
+	EXPECT_EQ(f.dport(), 7001);
+	Bytes got(f.b.begin() + (long)f.l4(), f.b.begin() + (long)f.end());
+	memcpy(&sum, &got[8], 4);
+	memset(&got[8], 0, 4);
+	EXPECT_EQ(sum, crc(got));
+}
+
+TEST_F(Service, AllBackendsGetTheirShareAndAFlowStays)
+{
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"});
+	std::map<std::string, int> share;
+	for (uint16_t port = 1000; port < 1600; port++) {
+		Frame f;
+		sw.send("c", sw.to("c", VIP).udp(port, 53));
+		std::string first = who(&f);
+		share[first]++;
+		if (port % 10 == 0) {
+			sw.send("c", sw.to("c", VIP).udp(port, 53));
+			EXPECT_EQ(who(&f), first);
+		}
+	}
+	EXPECT_EQ(share.size(), 3u);
+	for (auto &s : share)
+		EXPECT_GT(s.second, 120) << s.first;
+}
+
+TEST_F(Service, AnUnknownPortAndAnUnusedAddressAreRejectedHere)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).tcp(4000, 81, 2));
+	Frame f = sw.take("c");
+	EXPECT_EQ(f.proto(), 6);
+	EXPECT_EQ(f.tcp_flags(), 0x14) << "RST, ACK";
+	EXPECT_EQ(get32(f.b, f.l4() + 8), 1001u);
+	EXPECT_EQ(f.checksums(), "");
+	sw.send("c", sw.to("c", "10.99.9.9").udp(4000, 81).data("x"));
+	f = sw.take("c");
+	EXPECT_EQ(f.icmp_type(), 3);
+	EXPECT_EQ(f.icmp_code(), 3);
+	EXPECT_EQ(f.checksums(), "");
+	EXPECT_EQ(sw.drops("service_unknown"), 2u);
+}
+
+TEST_F(Service, WithoutABackendItIsSaidAtOnce)
+{
+	service({});
+	sw.send("c", sw.to("c", VIP).tcp(4000, 80, 2));
+	EXPECT_EQ(sw.take("c").tcp_flags(), 0x14);
+	sw.send("c", sw.to("c", VIP).udp(4000, 53));
+	EXPECT_EQ(sw.take("c").icmp_code(), 3);
+	EXPECT_EQ(sw.drops("service_no_backend"), 2u);
+	EXPECT_EQ(sw.connections(), 0u);
+}
+
+TEST_F(Service, PingToAVipIsAnswered)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).echo(5, 1));
+	EXPECT_EQ(sw.take("c").icmp_type(), 0);
+}
+
+TEST_F(Service, AnEstablishedFlowStaysWhenBackendsAreAdded)
+{
+	service({"10.244.1.11"});
+	for (uint16_t port = 1000; port < 1050; port++)
+		sw.send("c", sw.to("c", VIP).udp(port, 53));
+	EXPECT_EQ(sw.take_all("s1").size(), 50u);
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"});
+	for (uint16_t port = 1000; port < 1050; port++)
+		sw.send("c", sw.to("c", VIP).udp(port, 53));
+	EXPECT_EQ(sw.take_all("s1").size(), 50u);
+}
+
+TEST_F(Service, UdpChoosesAgainWhenItsBackendIsRemoved)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).udp(1000, 53));
+	sw.take("s1");
+	service({"10.244.1.12"});
+	sw.send("c", sw.to("c", VIP).udp(1000, 53));
+	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(Service, TcpIsResetWhenItsBackendIsRemoved)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	sw.take("s1");
+	sw.send("s1", sw.between("s1", "c").tcp(8080, 1000, 0x12));
+	sw.take("c");
+	service({"10.244.1.12"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 0x10));
+	Frame f = sw.take("c");
+	EXPECT_EQ(f.tcp_flags() & 4, 4);
+	EXPECT_EQ(f.from(), VIP);
+	EXPECT_TRUE(sw.nothing("s2"));
+}
+
+TEST_F(Service, DrainingAndNotReadyKeepWhatTheyHaveAndGetNothingNew)
+{
+	for (const char *state : {"draining", "notReady"}) {
+		service({"10.244.1.11"});
+		sw.send("c", sw.to("c", VIP).udp(1000, 53));
+		sw.take("s1");
+		service({std::string("{\"ip\":\"10.244.1.11\",\"state\":\"") + state + "\"}", "10.244.1.12"});
+		sw.send("c", sw.to("c", VIP).udp(1000, 53));
+		EXPECT_EQ(sw.take_all("s1").size(), 1u) << state;
+		for (uint16_t port = 2000; port < 2020; port++)
+			sw.send("c", sw.to("c", VIP).udp(port, 53));
+		EXPECT_EQ(sw.take_all("s2").size(), 20u) << state;
+		EXPECT_TRUE(sw.remove("Service", "shop/web"));
+	}
+}
+
+TEST_F(Service, APodReachesItselfThroughItsOwnService)
+{
+	service({"10.244.1.5"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	Frame f = sw.take("c");
+	EXPECT_EQ(f.to(), "10.244.1.5");
+	EXPECT_EQ(f.from(), VIP) << "or it would answer itself directly";
+	EXPECT_EQ(f.dport(), 8080);
+	sw.send("c", sw.to("c", VIP).tcp(8080, 1000, 0x12));
+	f = sw.take("c");
+	EXPECT_EQ(f.from(), VIP);
+	EXPECT_EQ(f.sport(), 80);
+	EXPECT_EQ(f.checksums(), "");
+}
+
+TEST_F(Service, OneSourcePortToTheServiceAndToItsBackend)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	Frame first = sw.take("s1");
+	sw.send("c", sw.to("c", "10.244.1.11").tcp(1000, 8080, 2));
+	Frame second = sw.take("s1");
+	EXPECT_EQ(first.dport(), second.dport());
+	EXPECT_NE(first.sport(), second.sport()) << "the second goes by a translated port";
+	EXPECT_EQ(second.checksums(), "");
+	sw.send("s1", sw.between("s1", "c").tcp(8080, second.sport(), 0x12));
+	Frame back = sw.take("c");
+	EXPECT_EQ(back.from(), "10.244.1.11");
+	EXPECT_EQ(back.dport(), 1000);
+	EXPECT_EQ(back.checksums(), "");
+	sw.send("s1", sw.between("s1", "c").tcp(8080, first.sport(), 0x12));
+	EXPECT_EQ(sw.take("c").from(), VIP);
+}
