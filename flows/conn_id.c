@@ -94,7 +94,7 @@ chunk_take(struct conn_table *t, struct conn_worker *w)
 }
 
 uint32_t
-id_take(struct conn_table *t, unsigned int worker)
+conn_id_take(struct conn_table *t, unsigned int worker)
 {
 	struct conn_worker *w = &t->worker[worker];
 	uint32_t id = stack_pop(t, &w->free);
@@ -120,14 +120,14 @@ id_take(struct conn_table *t, unsigned int worker)
 }
 
 void
-id_put(struct conn_table *t, unsigned int worker, uint32_t id)
+conn_id_put(struct conn_table *t, unsigned int worker, uint32_t id)
 {
 	struct id_list one = {id, id, 1};
 	stack_push(t, &t->worker[worker].free, &one);
 }
 
 void
-id_retire(struct conn_table *t, unsigned int worker, uint32_t id)
+conn_id_retire(struct conn_table *t, unsigned int worker, uint32_t id)
 {
 	struct id_list *l = &t->worker[worker].filling;
 	link_set(t, id, l->head);

@@ -81,7 +81,7 @@ struct conn_header {
 	uint32_t tuple_size, half_size, cold_size, bucket_size, worker_size, chunk_ids;
 	uint32_t capacity, n_buckets, workers, n_chunks;
 	uint64_t size, half_at, cold_at, bucket_at, worker_at, chunk_at, open_at;
-	uint64_t seed[6];
+	uint64_t seed[7];
 	uint32_t chunks_taken __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
@@ -89,7 +89,7 @@ struct conn_table {
 	struct conn_view view;
 	struct bucket *bucket;
 	uint32_t n_buckets;
-	uint64_t seed[6];
+	uint64_t seed[7];
 	struct conn_header *header;
 	struct conn_worker *worker;
 	struct open_count *open;
@@ -118,11 +118,11 @@ typedef bool rival_fn(struct conn_table *t, uint32_t ref, void *arg);
 void bucket_rivals(struct conn_table *t, const struct tuple *key, uint32_t hash, uint32_t self, rival_fn *fn,
 		   void *arg);
 
-/* conn_id.c: an id, or 0 when none is left; one that no bucket ever held goes back by id_put, any other by id_retire.
+/* conn_id.c: an id, or 0 when none is left; one that no bucket ever held goes back by conn_id_put, any other by conn_id_retire.
  */
-uint32_t id_take(struct conn_table *t, unsigned int worker);
-void id_put(struct conn_table *t, unsigned int worker, uint32_t id);
-void id_retire(struct conn_table *t, unsigned int worker, uint32_t id);
+uint32_t conn_id_take(struct conn_table *t, unsigned int worker);
+void conn_id_put(struct conn_table *t, unsigned int worker, uint32_t id);
+void conn_id_retire(struct conn_table *t, unsigned int worker, uint32_t id);
 /* Give the worker's ids whose grace period is over back to it, and start the next one when `now` or when enough wait.
  */
 void id_reclaim(struct conn_table *t, unsigned int worker, bool now);

@@ -161,9 +161,9 @@ withdraw(struct conn_table *t, unsigned int worker, const struct creation *c, un
 	for (unsigned int i = 0; i < inserted; i++)
 		bucket_erase(t, c->hash[i], 2 * c->id + i);
 	if (inserted == 0)
-		id_put(t, worker, c->id);
+		conn_id_put(t, worker, c->id);
 	else
-		id_retire(t, worker, c->id);
+		conn_id_retire(t, worker, c->id);
 }
 
 static bool
@@ -188,7 +188,7 @@ prevail(struct conn_table *t, const struct creation *c)
 static int
 try(struct conn_table *t, unsigned int worker, struct creation *c, uint32_t now_ms)
 {
-	c->id = id_take(t, worker);
+	c->id = conn_id_take(t, worker);
 	if (c->id == 0)
 		return -ENOSPC;
 	fill(t, c, now_ms);
@@ -244,7 +244,7 @@ conn_bury(struct conn_table *t, unsigned int worker, uint32_t id)
 	if (!tuple_equal(&h[0].key, &h[1].key))
 		bucket_erase(t, conn_hash(t, &h[1].key), 2 * id + 1);
 	conn_mark_answered(t, id);
-	id_retire(t, worker, id);
+	conn_id_retire(t, worker, id);
 }
 
 void
