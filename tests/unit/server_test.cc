@@ -789,7 +789,7 @@ TEST_F(Server, StopIsQuickAlsoWithClientsThatDoNotRead)
 	std::vector<Peer> peers;
 	for (int i = 0; i < 8; i++) {
 		peers.emplace_back(path);
-		peers.back().send(request("big", "1", "{\"bytes\":3000000}") + "\n{");
+		peers.back().send(request("big", "1", "{\"bytes\":1000000}") + "\n{");
 	}
 	Peer p(path);
 	EXPECT_EQ(p.ask(request("status")), OK);
