@@ -56,7 +56,7 @@ group_uses(const void *value, void *arg)
 {
 	const struct group *g = value;
 	const struct user *u = arg;
-	return pmap_find(&g->atoms, &group_atom_by_id, &u->atom) != NULL;
+	return pmap_find(&g->atoms, &bundle_by_atom, &u->atom) != NULL;
 }
 
 static int

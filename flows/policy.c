@@ -6,7 +6,8 @@ struct judge {
 	const struct policy_tables *p;
 	const struct policy_query *q;
 	const struct group *group;
-	const void *at[PREFIXES_MAX]; /* struct atoms_at around the peer, longest prefix first */
+	const void *at[PREFIXES_MAX]; /* struct atoms_at around the peer, longest prefix first; asked for when needed */
+	bool asked;
 	unsigned int n_at;
 	uint32_t n_atoms;
 	struct candidate best[LANES]; /* rule NULL: none matched */
@@ -45,88 +46,125 @@ is_out(const struct judge *j, unsigned int longer, uint32_t atom)
 	return false;
 }
 
+static void
+consider(struct judge *j, const struct candidate *c)
+{
+	struct candidate *best = &j->best[c->lane];
+	if (best->rule == NULL || candidate_before(c, best))
+		*best = *c;
+}
+
 /* Each lane's first candidate is its best. */
 static void
-consider(struct judge *j, const struct entry *e)
+consider_entry(struct judge *j, const struct entry *e)
 {
 	for (uint32_t i = 0; i < e->n;) {
-		const struct candidate *c = &e->c[i];
-		struct candidate *best = &j->best[c->lane];
-		if (best->rule == NULL || candidate_before(c, best))
-			*best = *c;
-		if (++i == e->n || c->lane == e->c[e->n - 1].lane)
+		uint8_t lane = e->c[i].lane;
+		consider(j, &e->c[i++]);
+		if (i == e->n || lane == e->c[e->n - 1].lane)
 			return;
-		uint32_t lo = i, hi = e->n - 1;
-		while (lo < hi) {
-			uint32_t mid = (lo + hi) / 2;
-			if (e->c[mid].lane <= c->lane)
-				lo = mid + 1;
+		uint32_t hi = e->n - 1;
+		while (i < hi) {
+			uint32_t mid = (i + hi) / 2;
+			if (e->c[mid].lane <= lane)
+				i = mid + 1;
 			else
 				hi = mid;
 		}
-		i = lo;
 	}
 }
 
-static void
-look_up(struct judge *j, const struct entry_key *key)
+/* A port of the destination may have several names. The next one from *i on that a rule knows. */
+static bool
+next_name(const struct judge *j, uint32_t *i, uint32_t *id)
 {
-	const struct entry *e = pmap_find(&j->group->entries, &entry_by_key, key);
-	if (e != NULL)
-		consider(j, e);
-}
-
-/* A port of the destination may have several names, and be found under each. */
-static void
-look_up_names(struct judge *j, struct entry_key *key)
-{
-	const struct spec_endpoint *d = j->q->destination;
-	for (uint32_t i = 0; d != NULL && i < d->n_ports; i++) {
-		const struct spec_endpoint_port *port = &d->ports[i];
-		if (port->name == NULL || port->port != j->q->port || port->protocol != j->q->protocol)
+	const struct policy_query *q = j->q;
+	const struct spec_endpoint *d = q->destination;
+	while (d != NULL && *i < d->n_ports) {
+		const struct spec_endpoint_port *port = &d->ports[(*i)++];
+		if (port->name == NULL || port->port != q->port || port->protocol != q->protocol)
 			continue;
 		char name[NAME_SIZE];
 		name_key(name, port->name);
 		const struct port_name *known = pmap_find(&j->p->name, &port_name_type, name);
 		if (known == NULL)
 			continue;
-		key->on.name = known->id;
-		look_up(j, key);
+		*id = known->id;
+		return true;
 	}
+	return false;
 }
 
-static void
-try_shape(struct judge *j, uint32_t atom, const struct shape *s)
+/* What the packet has where entries of a kind (not ON_NAME) have their value. False when it has no such thing. */
+static bool
+value_for(const struct policy_query *q, uint8_t protocol, uint8_t kind, uint32_t *value)
 {
-	const struct policy_query *q = j->q;
-	struct entry_key key = {.atom = atom, .on = {.protocol = s->protocol, .kind = s->kind}};
-	if (s->kind != ON_ALL && s->protocol != q->protocol)
-		return;
-	switch (s->kind) {
-	case ON_ALL:
+	*value = 0;
+	if (kind == ON_ALL)
+		return true;
+	if (protocol != q->protocol)
+		return false;
+	switch (kind) {
 	case ON_PROTOCOL:
-		break;
-	case ON_NAME:
-		look_up_names(j, &key);
-		return;
+		return true;
 	case ON_ICMP_TYPE:
+		*value = (uint32_t)q->icmp_type << 8;
+		return q->has_icmp;
 	case ON_ICMP_CODE:
-		if (!q->has_icmp)
-			return;
-		key.on.port = (uint16_t)(q->icmp_type << 8 | (s->kind == ON_ICMP_CODE ? q->icmp_code : 0));
-		break;
+		*value = (uint32_t)q->icmp_type << 8 | q->icmp_code;
+		return q->has_icmp;
 	default:
-		key.on.port = (uint16_t)(q->port & 0xffff << (ON_PORT + 16 - s->kind));
-		break;
+		*value = q->port & 0xffffu << (ON_PORT + 16 - kind);
+		return true;
 	}
-	look_up(j, &key);
 }
 
 static void
-try_shapes(struct judge *j, const struct group_atom *a)
+look_up(struct judge *j, const struct spill *s, const struct on *on)
 {
-	for (uint32_t i = 0; i < a->n; i++)
-		try_shape(j, a->atom, &a->v[i]);
+	const struct entry *e = pmap_find(&s->entries, &entry_by_on, on);
+	if (e != NULL)
+		consider_entry(j, e);
+}
+
+static void
+try_spill(struct judge *j, const struct spill *s)
+{
+	for (uint32_t i = 0; i < s->n; i++) {
+		struct on on = {.protocol = s->v[i].protocol, .kind = s->v[i].kind};
+		if (on.kind == ON_NAME && on.protocol == j->q->protocol) {
+			for (uint32_t k = 0; next_name(j, &k, &on.value);)
+				look_up(j, s, &on);
+		} else if (on.kind != ON_NAME && value_for(j->q, on.protocol, on.kind, &on.value)) {
+			look_up(j, s, &on);
+		}
+	}
+}
+
+static bool
+matches(const struct judge *j, const struct on *on)
+{
+	uint32_t value;
+	if (on->kind != ON_NAME)
+		return value_for(j->q, on->protocol, on->kind, &value) && value == on->value;
+	if (on->protocol != j->q->protocol)
+		return false;
+	for (uint32_t k = 0; next_name(j, &k, &value);) {
+		if (value == on->value)
+			return true;
+	}
+	return false;
+}
+
+static void
+try_bundle(struct judge *j, const struct bundle *b)
+{
+	for (uint32_t i = 0; i < b->n; i++) {
+		if (matches(j, &b->v[i].on))
+			consider(j, &b->v[i].c);
+	}
+	if (b->spill != NULL)
+		try_spill(j, b->spill);
 }
 
 static void
@@ -135,48 +173,42 @@ try_at(struct judge *j, unsigned int i, uint32_t at)
 	uint32_t atom = at >> 2;
 	if (at & 1)
 		return;
-	const struct group_atom *a = pmap_find(&j->group->atoms, &group_atom_by_id, &atom);
-	if (a != NULL && ((at & 2) == 0 || !is_out(j, i, atom)))
-		try_shapes(j, a);
+	const struct bundle *b = pmap_find(&j->group->atoms, &bundle_by_atom, &atom);
+	if (b != NULL && ((at & 2) == 0 || !is_out(j, i, atom)))
+		try_bundle(j, b);
 }
 
 /* The other way round: is the peer in this atom of the group? */
 static int
 try_atom(const void *value, void *arg)
 {
-	const struct group_atom *a = value;
+	const struct bundle *b = value;
 	struct judge *j = arg;
+	uint32_t atom = b->key.network;
 	for (unsigned int i = 0; i < j->n_at; i++) {
 		const struct atoms_at *at = j->at[i];
-		uint32_t k = lower_bound(at->v, at->n, AT(a->atom, 0, 0));
-		if (k == at->n || at->v[k] >> 2 != a->atom)
+		uint32_t k = lower_bound(at->v, at->n, AT(atom, 0, 0));
+		if (k == at->n || at->v[k] >> 2 != atom)
 			continue;
-		if (at->v[k] & 1)
-			return 0;
-		try_shapes(j, a);
+		if ((at->v[k] & 1) == 0)
+			try_bundle(j, b);
 		return 0;
 	}
 	return 0;
 }
 
 static void
-judge_group(struct judge *j, struct summary *s, uint32_t id)
+judge_atoms(struct judge *j)
 {
-	const struct group *g = group_find(j->p, id);
-	uint32_t any = ATOM_ANY;
-	j->group = g;
-	s->n_isolating += g->n_isolating;
-	s->n_packet += g->n_packet;
-	s->n_log += g->n_log;
-	s->n_network += g->n_network;
-	s->n_log_all += g->n_log_all;
-	s->n_dry += g->n_dry;
-	const struct group_atom *a = pmap_find(&g->atoms, &group_atom_by_id, &any);
-	if (a != NULL)
-		try_shapes(j, a);
+	if (!j->asked) {
+		j->asked = true;
+		j->n_at = lpm_find_all(&j->p->atoms, j->q->network, &j->q->peer, j->at, PREFIXES_MAX);
+		for (unsigned int i = 0; i < j->n_at; i++)
+			j->n_atoms += ((const struct atoms_at *)j->at[i])->n;
+	}
 	/* The peer is in many sets, or the group speaks of many: whichever is less is gone through. */
-	if (j->n_atoms > 4 * g->atoms.count) {
-		pmap_walk(&g->atoms, try_atom, j);
+	if (j->n_atoms > 4 * j->group->atoms.count) {
+		pmap_walk(&j->group->atoms, try_atom, j);
 		return;
 	}
 	for (unsigned int i = 0; i < j->n_at; i++) {
@@ -184,6 +216,29 @@ judge_group(struct judge *j, struct summary *s, uint32_t id)
 		for (uint32_t k = 0; k < at->n; k++)
 			try_at(j, i, at->v[k]);
 	}
+}
+
+static void
+judge_group(struct judge *j, struct summary *s, uint32_t id)
+{
+	const struct group *g = group_find(j->p, id);
+	const void *blocks[PREFIXES_MAX];
+	j->group = g;
+	s->n_isolating += g->n_isolating;
+	s->n_packet += g->n_packet;
+	s->n_log += g->n_log;
+	s->n_network += g->n_network;
+	s->n_log_all += g->n_log_all;
+	s->n_dry += g->n_dry;
+	if (g->any != NULL)
+		try_bundle(j, g->any);
+	if (g->blocks.map.count != 0) {
+		unsigned int n = lpm_find_all(&g->blocks, j->q->network, &j->q->peer, blocks, PREFIXES_MAX);
+		for (unsigned int i = 0; i < n; i++)
+			try_bundle(j, blocks[i]);
+	}
+	if (g->atoms.count != 0)
+		judge_atoms(j);
 }
 
 /* The better of what counts and what counts only in a dry run. */
@@ -201,9 +256,9 @@ decided(struct policy_verdict *v, enum policy_tier tier, const struct candidate 
 {
 	v->allow = c->action == RULE_ACCEPT;
 	v->tier = (uint8_t)tier;
-	v->rule = c->rule->id;
-	v->connection_semantics = c->rule->head->connection_semantics;
-	v->log = c->rule->head->log;
+	v->rule = c->id;
+	v->connection_semantics = c->connection_semantics;
+	v->log = c->log;
 }
 
 static void
@@ -261,11 +316,9 @@ policy_judge(const struct policy_tables *p, const struct policy_query *q, struct
 	struct summary s = {0};
 	j.p = p;
 	j.q = q;
-	j.n_atoms = 0;
+	j.asked = false;
+	j.n_at = j.n_atoms = 0;
 	memset(j.best, 0, sizeof(j.best));
-	j.n_at = lpm_find_all(&p->atoms, q->network, &q->peer, j.at, PREFIXES_MAX);
-	for (unsigned int i = 0; i < j.n_at; i++)
-		j.n_atoms += ((const struct atoms_at *)j.at[i])->n;
 	if (in->merged != 0)
 		judge_group(&j, &s, in->merged);
 	for (uint32_t i = 0; i < id_set_count(in->solo); i++)

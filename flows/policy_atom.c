@@ -193,8 +193,7 @@ atom_use_block(struct policy_tables *p, struct txn *t, uint32_t network, const s
 	b->interned = old == NULL;
 	if (b->interned)
 		pmap_put(&m->block, &block_by_hash, t, b);
-	bool holed = b->n_except != 0;
-	atom_mark(p, t, network, &b->cidr, AT(a->id, holed, 0));
+	atom_mark(p, t, network, &b->cidr, AT(a->id, 1, 0));
 	for (uint32_t i = 0; i < b->n_except; i++)
 		atom_mark(p, t, network, &b->except[i], AT(a->id, 1, 1));
 	return a->id;
@@ -205,7 +204,7 @@ block_free(struct policy_tables *p, struct txn *t, const struct block *b)
 {
 	if (b->interned)
 		pmap_remove(&policy_more(p, t)->block, &block_by_hash, t, b->hash);
-	atom_unmark(p, t, b->network, &b->cidr, AT(b->atom, b->n_except != 0, 0));
+	atom_unmark(p, t, b->network, &b->cidr, AT(b->atom, 1, 0));
 	for (uint32_t i = 0; i < b->n_except; i++)
 		atom_unmark(p, t, b->network, &b->except[i], AT(b->atom, 1, 1));
 	discard(t, b);

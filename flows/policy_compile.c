@@ -120,7 +120,7 @@ insert_rule(struct policy_tables *p, struct txn *t, struct policy *pol, uint8_t 
 	}
 	const struct rule *r = rule_new(p, t, pol->head, dir, rank, id, spec);
 	sequence_insert(&pol->rules[dir], sizeof(r), t, i, &r);
-	pol->n_entries[dir] += (uint64_t)r->n_atoms * r->n_ons;
+	pol->n_entries[dir] += rule_entries(r);
 	for (uint32_t g = 0; g < id_set_count(pol->groups[dir]); g++)
 		group_put_rule(p, t, pol->groups[dir]->v[g], r);
 }
@@ -131,7 +131,7 @@ remove_rule(struct policy_tables *p, struct txn *t, struct policy *pol, uint8_t 
 	const struct rule *r = rule_at(&pol->rules[dir], i);
 	for (uint32_t g = 0; g < id_set_count(pol->groups[dir]); g++)
 		group_remove_rule(p, t, pol->groups[dir]->v[g], r);
-	pol->n_entries[dir] -= (uint64_t)r->n_atoms * r->n_ons;
+	pol->n_entries[dir] -= rule_entries(r);
 	sequence_remove(&pol->rules[dir], sizeof(r), t, i);
 	rule_free(p, t, r, keep_id);
 }

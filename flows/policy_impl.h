@@ -2,9 +2,13 @@
 /*
  * How policies are kept; shared by the policy_*.c files and address_set.c, nobody else.
  *
- *   peer address --lpm--> atoms        an atom is a set of addresses: an address set, a CIDR with its exceptions, all
  *   endpoint --> groups (a direction)  a group is a set of policies; endpoints selected by the same policies share it
- *   group: (atom, protocol, port...) --> candidates: the rules that say something about it, best first in each lane
+ *   peer address --lpm--> atoms        an atom is a set of addresses: an address set, or a CIDR with its exceptions
+ *   group: atom --> bundle             a bundle: what the group's rules say about a peer, by protocol and port
+ *   group: peer address --lpm--> bundle   the same for plain CIDRs, where most rules are and an atom would be a detour
+ *
+ * What a lookup costs in a large configuration is the cache lines that it touches. So a bundle begins with its key, is one
+ * line when one rule speaks of one port, and a candidate has what a verdict needs without asking its rule.
  *
  * A rule is one immutable block that its policy, the table of rule ids and the candidates point to. A policy's rules are
  * in the order of their ranks, numbers with gaps, so that a rule between two others renumbers nobody.
@@ -27,7 +31,7 @@ static_assert(WEFT_NAME_MAX + 1 <= NAME_SIZE, "names fit");
 #define POLICY_RULES_MAX (1u << 20) /* in a direction */
 #define PREFIXES_MAX 129 /* of all lengths, around one address */
 
-/* What `rule_port` becomes: each value of `kind` is a way to look a packet up. */
+/* What a spec_rule_port becomes: each `kind` is a way to look a packet up. */
 enum on_kind {
 	ON_ALL,
 	ON_PROTOCOL,
@@ -37,9 +41,9 @@ enum on_kind {
 	ON_PORT = 16, /* + length of the prefix, 1..16 bits of the port */
 };
 struct on {
-	uint32_t name; /* ON_NAME: id */
-	uint16_t port; /* ON_PORT: the prefix; ON_ICMP_*: type << 8 | code */
+	uint32_t value; /* ON_NAME: id. ON_PORT: the prefix. ON_ICMP_*: type << 8 | code */
 	uint8_t protocol, kind;
+	uint16_t zero; /* this is a key */
 };
 
 /* What all rules of a policy share. Replaced when one of these changes, the rules with it. */
@@ -53,10 +57,11 @@ struct policy_head {
 struct rule {
 	uint32_t id;
 	uint8_t action, direction;
-	uint32_t n_atoms, n_ons, text_len;
+	uint32_t n_atoms, n_blocks, n_ons, text_len;
 	uint64_t rank;
 	const struct policy_head *head;
-	const uint32_t *atoms; /* sorted, each once; so are ons */
+	const uint32_t *atoms; /* sorted, each once; so are the others */
+	const struct prefix *blocks;
 	const struct on *ons;
 	const char *name;      /* or NULL */
 	const uint8_t *text;   /* the spec in one canonical string of bytes: equal rules have equal text */
@@ -80,32 +85,41 @@ struct policy {
 
 struct candidate {
 	const struct rule *rule;
-	uint32_t priority;
+	uint32_t id;  /* of the rule; what follows is its, too */
 	uint8_t lane; /* LANE(tier, enforced) */
 	uint8_t action;
+	bool connection_semantics, log;
 };
 #define LANES (2 * TIER_COUNT)
 #define LANE(tier, enforce) ((uint8_t)((tier) * 2 + !(enforce)))
 
-struct entry_key {
-	uint32_t atom;
+struct item {
+	struct candidate c;
 	struct on on;
 };
-struct entry {
-	struct entry_key key;
+struct bundle {
+	struct lpm_key key; /* of an atom: `network` is its id */
 	uint32_t n, room;
-	struct candidate c[]; /* by lane, then by order */
+	const struct spill *spill; /* instead of items, once there were more than ITEMS_MAX */
+	struct item v[];
 };
+#define ITEMS_MAX 8
+static_assert(sizeof(struct bundle) + sizeof(struct item) == 64, "one cache line for one rule");
 
-/* Which kinds of entries a group has for an atom, so that a lookup tries no others. */
+/* Which kinds of entries there are, so that a lookup tries no others. */
 struct shape {
 	uint32_t count;
 	uint8_t protocol, kind;
 };
-struct group_atom {
-	uint32_t atom;
+struct spill {
+	struct pmap entries; /* struct entry */
 	uint32_t n, room;
 	struct shape v[];
+};
+struct entry {
+	struct on on;
+	uint32_t n, room;
+	struct candidate c[]; /* by lane, then by order */
 };
 
 struct group {
@@ -118,8 +132,9 @@ struct group {
 	uint32_t n_isolating, n_packet, n_log, n_network, n_log_all, n_dry;
 	uint64_t members[2]; /* hash of direction and policies */
 	const struct id_set *policies;
-	struct pmap atoms;   /* struct group_atom */
-	struct pmap entries; /* struct entry */
+	const struct bundle *any; /* for every peer */
+	struct pmap atoms;        /* struct bundle */
+	struct lpm blocks;        /* struct bundle */
 };
 struct group_by_members {
 	uint64_t members[2];
@@ -158,7 +173,7 @@ struct atom {
 	const char *set;   /* its name; NULL: a block */
 	const struct block *block;
 };
-/* A CIDR and its exceptions. */
+/* A CIDR that has exceptions. */
 struct block {
 	uint64_t hash[2];
 	uint32_t atom, network;
@@ -189,7 +204,7 @@ struct policy_more {
 	struct pmap network;          /* struct network_policies */
 };
 
-extern const struct pmap_type rule_by_id, entry_by_key, group_atom_by_id, group_by_id, endpoint_by_slot,
+extern const struct pmap_type rule_by_id, entry_by_on, bundle_by_atom, group_by_id, endpoint_by_slot,
 	endpoint_name_type, port_name_type, policy_by_name, policy_by_id, set_by_name_type, atom_by_id, network_type;
 
 /* A struct that is part of a published version may not be written: this is how to get at one that may be. */
@@ -228,12 +243,16 @@ int policy_check(const struct spec_policy *spec, struct error *e);
 int rule_check(const struct spec_rule *r, enum policy_tier tier, enum policy_direction direction, uint32_t index,
 	       struct error *e);
 
-/* Order of everything that is judged: the lower is asked first. */
-int rule_compare(const struct rule *a, const struct rule *b);
+/* Which of two in the same tier is asked first. */
 static inline bool
 candidate_before(const struct candidate *a, const struct candidate *b)
 {
-	return a->priority != b->priority ? a->priority < b->priority : rule_compare(a->rule, b->rule) < 0;
+	const struct policy_head *x = a->rule->head, *y = b->rule->head;
+	if (x->id == y->id)
+		return a->rule->rank < b->rule->rank;
+	if (x->tier != TIER_NETWORK && x->priority != y->priority) /* NetworkPolicy has none */
+		return x->priority < y->priority;
+	return strcmp(x->name, y->name) < 0;
 }
 
 /* policy_atom.c: each `use` counts one rule. */
@@ -270,10 +289,23 @@ struct bytes {
 /* The canonical text, in a buffer that is used again and again. */
 void rule_text(struct bytes *b, const struct spec_rule *r);
 
+/* policy_bundle.c: each returns what to use from now on, NULL when nothing is left. The old one is the caller's to discard,
+ * unless it was changed in place. */
+const struct bundle *bundle_put(const struct bundle *b, struct txn *t, const struct lpm_key *key, const struct on *on,
+				const struct candidate *c);
+const struct bundle *bundle_remove(const struct bundle *b, struct txn *t, const struct on *on,
+				   const struct candidate *c);
+void bundle_free(const struct bundle *b, struct txn *t);
+
 /* policy_entry.c: what a rule puts into a group. The group is writable. */
 void group_entries_put(struct txn *t, struct group *g, const struct rule *r);
 void group_entries_remove(struct txn *t, struct group *g, const struct rule *r);
 void group_entries_clear(struct txn *t, struct group *g);
+static inline uint64_t
+rule_entries(const struct rule *r)
+{
+	return ((uint64_t)r->n_atoms + r->n_blocks) * r->n_ons;
+}
 
 /* policy_diff.c: which of the old rules each of the new specs is; those that stay are in the same order in both. */
 #define RULE_NOT_THERE UINT32_MAX

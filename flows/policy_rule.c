@@ -116,8 +116,9 @@ port_name_release(struct policy_tables *p, struct txn *t, uint32_t id)
 /* What a rule says, while it is being put together. */
 struct draft {
 	uint32_t *atoms;
+	struct prefix *blocks;
 	struct on *ons;
-	uint32_t n_atoms, n_ons;
+	uint32_t n_atoms, n_blocks, n_ons;
 };
 
 static int
@@ -134,14 +135,22 @@ compare_on(const void *a, const void *b)
 }
 
 static void
-draft_atoms(struct policy_tables *p, struct txn *t, uint32_t network, struct draft *d, const struct spec_rule *spec)
+draft_peers(struct policy_tables *p, struct txn *t, uint32_t network, struct draft *d, const struct spec_rule *spec)
 {
 	uint32_t n = 0, kept = 0;
 	if (spec->n_peers == 0)
 		d->atoms[n++] = ATOM_ANY;
 	for (uint32_t i = 0; i < spec->n_peers; i++) {
 		const struct spec_peer *peer = &spec->peers[i];
-		d->atoms[n++] = peer->set != NULL ? atom_use_set(p, t, peer->set) : atom_use_block(p, t, network, peer);
+		if (peer->set != NULL) {
+			d->atoms[n++] = atom_use_set(p, t, peer->set);
+		} else if (peer->except.n != 0) {
+			d->atoms[n++] = atom_use_block(p, t, network, peer);
+		} else {
+			struct prefix *block = &d->blocks[d->n_blocks++];
+			block->ip = ip_masked(&peer->cidr.ip, peer->cidr.len);
+			block->len = peer->cidr.len;
+		}
 	}
 	if (n > 1)
 		qsort(d->atoms, n, sizeof(d->atoms[0]), compare_u32);
@@ -152,6 +161,7 @@ draft_atoms(struct policy_tables *p, struct txn *t, uint32_t network, struct dra
 			d->atoms[kept++] = d->atoms[i];
 	}
 	d->n_atoms = kept;
+	d->n_blocks = prefix_sort(d->blocks, d->n_blocks);
 }
 
 /* The fewest prefixes of 16 bits that make up first..last; at most 30. */
@@ -163,8 +173,7 @@ port_prefixes(struct on *out, uint8_t protocol, uint32_t first, uint32_t last)
 		unsigned int bits = 0;
 		while ((first & (1u << bits)) == 0 && first + (2u << bits) - 1 <= last)
 			bits++;
-		out[n++] = (struct on){
-			.port = (uint16_t)first, .protocol = protocol, .kind = (uint8_t)(ON_PORT + 16 - bits)};
+		out[n++] = (struct on){.value = first, .protocol = protocol, .kind = (uint8_t)(ON_PORT + 16 - bits)};
 		first += 1u << bits;
 	}
 	return n;
@@ -177,10 +186,10 @@ port_ons(struct policy_tables *p, struct txn *t, struct on *out, const struct sp
 	struct on on = {.protocol = port->protocol, .kind = ON_PROTOCOL};
 	if (port->port_name != NULL) {
 		on.kind = ON_NAME;
-		on.name = port_name_use(p, t, port->port_name);
+		on.value = port_name_use(p, t, port->port_name);
 	} else if (port->has_icmp_type) {
 		on.kind = port->has_icmp_code ? ON_ICMP_CODE : ON_ICMP_TYPE;
-		on.port = (uint16_t)(port->icmp_type << 8 | (port->has_icmp_code ? port->icmp_code : 0));
+		on.value = (uint32_t)(port->icmp_type << 8 | (port->has_icmp_code ? port->icmp_code : 0));
 	} else if (port->port != 0) {
 		return port_prefixes(out, port->protocol, port->port,
 				     port->end_port != 0 ? port->end_port : port->port);
@@ -203,24 +212,27 @@ draft_ons(struct policy_tables *p, struct txn *t, struct draft *d, const struct 
 		if (kept == 0 || compare_on(&d->ons[kept - 1], &d->ons[i]) != 0)
 			d->ons[kept++] = d->ons[i];
 		else if (d->ons[i].kind == ON_NAME)
-			port_name_release(p, t, d->ons[i].name);
+			port_name_release(p, t, d->ons[i].value);
 	}
 	d->n_ons = kept;
 }
 
-/* One block: the rule, then its atoms, ons and text. */
+/* One piece of memory: the rule, then its ons, blocks, atoms and text. */
 static struct rule *
-rule_block(struct txn *t, const struct draft *d, const uint8_t *text, size_t text_len)
+rule_alloc(struct txn *t, const struct draft *d, const uint8_t *text, size_t text_len)
 {
-	size_t ons = d->n_ons * sizeof(d->ons[0]), atoms = d->n_atoms * sizeof(d->atoms[0]);
-	struct rule *r = txn_alloc(t, sizeof(*r) + ons + atoms + text_len);
+	size_t ons = d->n_ons * sizeof(d->ons[0]), blocks = d->n_blocks * sizeof(d->blocks[0]);
+	size_t atoms = d->n_atoms * sizeof(d->atoms[0]);
+	struct rule *r = txn_alloc(t, sizeof(*r) + ons + blocks + atoms + text_len);
 	uint8_t *at = (uint8_t *)(r + 1);
 	r->n_ons = d->n_ons;
 	r->ons = memcpy(at, d->ons, ons);
+	r->n_blocks = d->n_blocks;
+	r->blocks = memcpy(at += ons, d->blocks, blocks);
 	r->n_atoms = d->n_atoms;
-	r->atoms = memcpy(at + ons, d->atoms, atoms);
+	r->atoms = memcpy(at += blocks, d->atoms, atoms);
 	r->text_len = (uint32_t)text_len;
-	r->text = memcpy(at + ons + atoms, text, text_len);
+	r->text = memcpy(at + atoms, text, text_len);
 	r->name = r->text[TEXT_NAME - 1] ? (const char *)r->text + TEXT_NAME : NULL;
 	return r;
 }
@@ -232,14 +244,15 @@ rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head,
 	struct bytes text = {0};
 	struct draft d = {
 		.atoms = calloc((size_t)spec->n_peers + 1, sizeof(*d.atoms)),
+		.blocks = calloc((size_t)spec->n_peers + 1, sizeof(*d.blocks)),
 		.ons = calloc((size_t)spec->n_ports * PORT_PREFIXES_MAX + 1, sizeof(*d.ons)),
 	};
-	if (d.atoms == NULL || d.ons == NULL)
+	if (d.atoms == NULL || d.blocks == NULL || d.ons == NULL)
 		abort();
-	draft_atoms(p, t, head->network, &d, spec);
+	draft_peers(p, t, head->network, &d, spec);
 	draft_ons(p, t, &d, spec);
 	rule_text(&text, spec);
-	struct rule *r = rule_block(t, &d, text.v, text.n);
+	struct rule *r = rule_alloc(t, &d, text.v, text.n);
 	r->id = id != 0 ? id : id_take(&policy_more(p, t)->rules, t, RULE_IDS_REST);
 	r->action = (uint8_t)spec->action;
 	r->direction = direction;
@@ -248,6 +261,7 @@ rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head,
 	pmap_put(&p->rule, &rule_by_id, t, r);
 	free(text.v);
 	free(d.atoms);
+	free(d.blocks);
 	free(d.ons);
 	return r;
 }
@@ -255,8 +269,15 @@ rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head,
 const struct rule *
 rule_move(struct policy_tables *p, struct txn *t, const struct rule *r, const struct policy_head *head, uint64_t rank)
 {
-	struct draft d = {(uint32_t *)(uintptr_t)r->atoms, (struct on *)(uintptr_t)r->ons, r->n_atoms, r->n_ons};
-	struct rule *out = rule_block(t, &d, r->text, r->text_len);
+	struct draft d = {
+		.atoms = (uint32_t *)(uintptr_t)r->atoms,
+		.blocks = (struct prefix *)(uintptr_t)r->blocks,
+		.ons = (struct on *)(uintptr_t)r->ons,
+		.n_atoms = r->n_atoms,
+		.n_blocks = r->n_blocks,
+		.n_ons = r->n_ons,
+	};
+	struct rule *out = rule_alloc(t, &d, r->text, r->text_len);
 	out->id = r->id;
 	out->action = r->action;
 	out->direction = r->direction;
@@ -274,7 +295,7 @@ rule_free(struct policy_tables *p, struct txn *t, const struct rule *r, bool kee
 		atom_release(p, t, r->atoms[i]);
 	for (uint32_t i = 0; i < r->n_ons; i++) {
 		if (r->ons[i].kind == ON_NAME)
-			port_name_release(p, t, r->ons[i].name);
+			port_name_release(p, t, r->ons[i].value);
 	}
 	pmap_remove(&p->rule, &rule_by_id, t, &r->id);
 	if (!keep_id)
