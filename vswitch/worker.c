@@ -171,7 +171,8 @@ worker_turn(struct worker *w)
 		housekeeping(w);
 		worker_flush(w);
 	}
-	if ((w->count.turns & (QUIESCENT_TURNS - 1)) == 0)
+	/* Without threads of their own (tests) workers are offline between turns, which a report would end. */
+	if ((w->count.turns & (QUIESCENT_TURNS - 1)) == 0 && workers.options.threads)
 		rte_rcu_qsbr_quiescent(rcu_var(), w->id);
 	return packets;
 }
