@@ -22,7 +22,7 @@ label(const char *name)
 	printf("%-12s ", name);
 }
 
-/* "Port 4, Service 2" */
+/* "Port 4, Service 2"; what is zero is left out. */
 static void
 print_members(const json_t *object)
 {

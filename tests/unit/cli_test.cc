@@ -325,7 +325,7 @@ TEST_F(Cli, GetOneObject)
 
 TEST_F(Cli, StatusIsForPeople)
 {
-	answer("status", R"({"version":"0.1.0","uptimeSeconds":93784,"epoch":17,"objects":{"Port":4,"Policy":1},
+	answer("status", R"({"version":"0.1.0","uptimeSeconds":93784,"epoch":17,"objects":{"Node":0,"Port":4,"Policy":1},
 	 "workers":[{"id":0,"core":2,"numa":0,"rxQueues":[{"port":"web-0","queue":0},{"port":"web-0","queue":1}]},{"id":1,"core":3,"numa":0,"rxQueues":[]}],
 	 "connections":{"used":123456,"capacity":1048576,"halfOpen":3},
 	 "books":{"rx":2500000,"created":3,"tx":2499990,"dropped":12,"merged":0,"punted":1,"held":0,"difference":0},
