@@ -14,9 +14,13 @@ error_under(struct error *e, int rc, const char *where, ...)
 	va_start(ap, where);
 	int n = vsnprintf(e->path, sizeof(e->path), where, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n < sizeof(e->path))
-		snprintf(e->path + n, sizeof(e->path) - (size_t)n, "%s%s", old[0] == '\0' || old[0] == '[' ? "" : ".",
-			 old);
+	size_t at = n < 0 ? 0 : (size_t)n < sizeof(e->path) ? (size_t)n : sizeof(e->path) - 1, more = strlen(old);
+	if (more > 0 && old[0] != '[' && at < sizeof(e->path) - 1)
+		e->path[at++] = '.';
+	if (more > sizeof(e->path) - 1 - at)
+		more = sizeof(e->path) - 1 - at;
+	memcpy(e->path + at, old, more);
+	e->path[at + more] = '\0';
 	return rc;
 }
 

@@ -14,8 +14,8 @@
 
 enum statement { PUT, REMOVE, EPOCH, STATEMENTS };
 static const char *const statement_text[STATEMENTS] = {
-	[PUT] = "INSERT OR REPLACE INTO objects (kind, name, owner, generation, epoch, closed, json, sum) "
-		"VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+	[PUT] = ("INSERT OR REPLACE INTO objects (kind, name, owner, generation, epoch, closed, json, sum) "
+		 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
 	[REMOVE] = "DELETE FROM objects WHERE kind = ?1 AND name = ?2",
 	[EPOCH] = "UPDATE meta SET epoch = ?1",
 };

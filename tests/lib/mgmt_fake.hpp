@@ -410,6 +410,7 @@ class Manager : public testing::Test
 	void
 	stop()
 	{
+		state.fail_check = "";
 		mgmt_stop(m);
 		m = nullptr;
 		state.touch();
