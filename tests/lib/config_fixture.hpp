@@ -51,6 +51,9 @@ class ConfigTest : public testing::Test
 	SetUp() override
 	{
 		ASSERT_EQ(rcu_init(4), 0);
+		ASSERT_EQ(generation_init(), 0);
+		ASSERT_EQ(hop_init(), 0);
+		ASSERT_EQ(neighbour_init(), 0);
 		ASSERT_EQ(config_init(), 0);
 	}
 	void
@@ -58,6 +61,9 @@ class ConfigTest : public testing::Test
 	{
 		config_fini();
 		EXPECT_EQ(config_current(), nullptr);
+		neighbour_fini();
+		hop_fini();
+		generation_fini();
 		rcu_fini();
 	}
 

@@ -224,4 +224,52 @@ class MemifTest : public ::testing::Test
 	}
 };
 
+/* One server port, and a peer that is up to no good. */
+class MemifHostileTest : public MemifTest
+{
+      protected:
+	port *p = nullptr;
+	memif::Peer peer;
+
+	void
+	SetUp() override
+	{
+		MemifTest::SetUp();
+		p = open(Spec("a", "s"));
+	}
+	void
+	TearDown() override
+	{
+		peer.close_all();
+		MemifTest::TearDown();
+	}
+
+	/* The link went down within a second, the peer was told why, one violation was counted, and another client gets
+	 * in. */
+	void
+	expect_closed(const char *reason)
+	{
+		EXPECT_TRUE(wait([&] { return !up(p); }, 1000)) << reason;
+		EXPECT_TRUE(peer.refused());
+		EXPECT_EQ(peer.reason, reason);
+		EXPECT_EQ(p->stats[0].rx_bad, 1u);
+		EXPECT_TRUE(receive(p).empty());
+		EXPECT_EQ(transmit(p, {frame(60)}), 0);
+		memif::Peer next;
+		ASSERT_TRUE(next.open(path("s")));
+		next.give(0, frame(60, 7));
+		EXPECT_EQ(receive(p), (std::vector<std::vector<uint8_t>>{frame(60, 7)}));
+	}
+
+	/* A message that must be refused, sent when a friendly client would send its like. */
+	void
+	expect_refused(const memif::Message &m, const std::vector<int> &pass, const char *reason)
+	{
+		ASSERT_TRUE(peer.send(m, pass));
+		EXPECT_TRUE(peer.refused());
+		EXPECT_EQ(peer.reason, reason);
+		EXPECT_FALSE(up(p));
+	}
+};
+
 #endif

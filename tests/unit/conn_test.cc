@@ -250,6 +250,32 @@ TEST_F(Table, EveryBitOfATupleCounts)
 	EXPECT_NE(conn_hash(t, &k), conn_hash(t, &r));
 }
 
+// Neighbouring ports or addresses must not crowd into a few buckets, under any seed: a table of a size that is full of
+// them would refuse connections.
+TEST(ConnTable, NeighboursSpreadUnderEverySeed)
+{
+	constexpr uint32_t CELLS = 348, N = 1500;
+	for (int seed = 0; seed < 300; seed++) {
+		conn_table *t = make_table(1024, 1);
+		for (uint32_t ports : {N, 64u, 1u}) {
+			std::array<double, CELLS> cell{};
+			for (uint32_t i = 0; i < N; i++) {
+				tuple k = tuple_number(0), r;
+				k.src.w[3] = htonl(0x0a000000 + i / ports);
+				k.sport = htons(uint16_t(1024 + i % ports));
+				r = tuple_reversed(&k);
+				cell[uint64_t(conn_hash(t, &k)) * CELLS >> 32]++;
+				cell[uint64_t(conn_hash(t, &r)) * CELLS >> 32]++;
+			}
+			double mean = 2.0 * N / CELLS, chi2 = 0;
+			for (double c : cell)
+				chi2 += (c - mean) * (c - mean) / mean;
+			EXPECT_LT(chi2, CELLS + 7 * std::sqrt(2.0 * CELLS)) << ports << " ports an address";
+		}
+		conn_table_destroy(t, true);
+	}
+}
+
 // With a linear hash, the difference between two tuples' hashes would not depend on the seed.
 TEST_F(Table, SeedIsSecretAndNotLinear)
 {
