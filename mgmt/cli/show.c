@@ -31,6 +31,8 @@ print_members(const json_t *object)
 	json_t *v;
 	json_object_foreach((json_t *)object, key, v)
 	{
+		if (json_is_integer(v) && json_integer_value(v) == 0)
+			continue;
 		printf("%s%s %s", comma, key, text_value(v, NULL, 8, buf));
 		comma = ", ";
 	}
