@@ -37,6 +37,9 @@ put(struct config_txn *t, struct change *c, enum fill_mode mode, uint16_t *next,
 	struct port_facts facts;
 	struct error why = {0};
 	bool is_port = c->next->kind == KIND_PORT;
+	/* Until it is applied again, nothing comes to it or from it. */
+	if (c->next->closed)
+		return 0;
 	if (is_port) {
 		int rc = facts_of(c, mode, next, &facts);
 		if (rc == -ENOSPC)

@@ -135,8 +135,6 @@ replay_row(const struct store_row *row, void *arg, struct error *e)
 	c->next->generation = row->generation;
 	c->next->epoch = row->epoch;
 	c->next->closed = row->closed;
-	if (row->closed)
-		c->next->spec->endpoint.admit_closed = true;
 	return 0;
 }
 

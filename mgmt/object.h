@@ -33,7 +33,7 @@ struct object {
 	char *text; /* the spec's JSON without kind, name and owner: compact, keys sorted, so that equal specs are equal
 		       texts */
 	uint64_t generation, epoch;
-	bool closed;    /* an Endpoint of an earlier boot: closed until applied again */
+	bool closed;    /* an Endpoint of an earlier boot: kept out of config until applied again */
 	bool in_config; /* builder's: config knows it */
 	struct arena arena;
 	unsigned int refs; /* atomic */

@@ -33,7 +33,7 @@ void
 object_refresh(struct mgmt *m, struct object *o)
 {
 	char text[512];
-	if (!o->in_config || (o->kind == KIND_PORT && o->seat == NULL))
+	if ((!o->in_config && !o->closed) || (o->kind == KIND_PORT && o->seat == NULL))
 		return; /* a port that could not be opened: it says why */
 	if (o->closed)
 		snprintf(text, sizeof(text), "closed: it was applied before the last reboot; apply it again");

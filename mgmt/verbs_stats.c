@@ -22,14 +22,15 @@ status_workers(struct mgmt *m)
 {
 	json_t *out = json_array();
 	pthread_mutex_lock(&m->lock);
-	json_t *placement = json_incref(m->placement);
+	/* A copy: jansson's counting of references is not made for two threads. */
+	json_t *placement = json_deep_copy(m->placement);
 	pthread_mutex_unlock(&m->lock);
 	for (unsigned int i = 0; i < workers_count(); i++) {
 		const struct worker *w = worker_get(i);
 		json_t *queues = json_array_get(placement, i);
 		json_array_append_new(out, json_pack("{s:i, s:i, s:i, s:o}", "id", (int)w->id, "core", (int)w->core,
 						     "numa", w->numa, "rxQueues",
-						     queues != NULL ? json_deep_copy(queues) : json_array()));
+						     queues != NULL ? json_incref(queues) : json_array()));
 	}
 	json_decref(placement);
 	return out;

@@ -524,15 +524,17 @@ TEST_F(Kept, AfterARebootEndpointsStayClosedUntilAppliedAgain)
 	stop();
 	sql("UPDATE meta SET boot = 'an earlier one'");
 	ASSERT_EQ(start(), 0) << error.text;
-	EXPECT_TRUE(state.now[(fake::Key{KIND_ENDPOINT, "e"})].spec->endpoint.admit_closed);
+	EXPECT_FALSE(state.has(KIND_ENDPOINT, "e"));
 	EXPECT_EQ(phase("Endpoint", "e"), "\"closed\"");
 	EXPECT_EQ(phase("Network", "default"), "\"ready\"");
 	EXPECT_EQ(apply(network + "," + endpoint("e")), answer(2, 1, 1, 0));
-	EXPECT_FALSE(state.now[(fake::Key{KIND_ENDPOINT, "e"})].spec->endpoint.admit_closed);
+	EXPECT_TRUE(state.has(KIND_ENDPOINT, "e"));
+	EXPECT_FALSE(state.has(KIND_ENDPOINT, "f"));
 	EXPECT_EQ(phase("Endpoint", "e"), "\"ready\"");
 	ASSERT_EQ(restart(), 0);
 	EXPECT_EQ(phase("Endpoint", "e"), "\"ready\"");
 	EXPECT_EQ(phase("Endpoint", "f"), "\"closed\"");
+	EXPECT_EQ(ask("delete", R"({"kind":"Endpoint","name":"f"})"), answer(3, 0, 0, 1));
 }
 
 TEST_F(Kept, WhatIsStoredButWrongIsRefusedByName)
