@@ -31,8 +31,8 @@
 /* Our limits. */
 #define MEMIF_REGIONS 16
 #define MEMIF_LOG2_RING_MAX 14
-#define MEMIF_REGION_SIZE_MAX (UINT64_C(1) << 32) /* what an offset can reach */
-#define MEMIF_LINK_SIZE_MAX (UINT64_C(1) << 33)
+/* Of shared memory for each queue of the port. A page of the peer's that we touch first is ours to pay for. */
+#define MEMIF_QUEUE_BYTES (UINT64_C(256) << 20)
 #define MEMIF_CHAIN 64 /* descriptors of one frame: 64 KB in buffers of 1 KB */
 #define MEMIF_HANDSHAKE_MS 2000
 #define MEMIF_TICK_MS 50
@@ -137,7 +137,8 @@ enum memif_fault {
 struct memif_link {
 	uint32_t fault; /* atomic, enum memif_fault: set by workers, the port thread then closes the connection */
 	uint16_t n_rx, n_tx, n_regions;
-	bool own; /* we are the client: the memory is ours, so are regions and offsets */
+	uint64_t room; /* bytes that regions may still take */
+	bool own;      /* we are the client: the memory is ours, so are regions and offsets */
 	struct memif_region region[MEMIF_REGIONS];
 	struct memif_queue rx[PORT_MAX_QUEUES], tx[PORT_MAX_QUEUES];
 	uint64_t ticket; /* grace period, once unpublished */
@@ -194,7 +195,7 @@ bool memif_is_eventfd(int fd);
 void memif_kick(int fd); /* any thread */
 
 /* memif_link.c */
-struct memif_link *memif_link_new(bool own);
+struct memif_link *memif_link_new(bool own, unsigned int queues);
 /* Take a region from the peer: checked, mapped; the fd stays the caller's. 0 or -errno and *e. */
 int memif_link_add_region(struct memif_link *l, int fd, uint64_t size, struct error *e);
 /* Take a ring; `fd` is the link's when 0 is returned. */

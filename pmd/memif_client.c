@@ -57,7 +57,7 @@ on_hello(struct memif_conn *c, const struct memif_msg *msg, struct error *e)
 	uint32_t log2 = RTE_MIN(msg->hello.max_log2_ring, m->log2_ring);
 	if (log2 < 1)
 		return error_set(e, -EPROTO, "the server's rings are too short");
-	c->link = memif_link_new(true);
+	c->link = memif_link_new(true, m->port->n_rxq);
 	int rc = c->link == NULL ? -ENOMEM
 				 : memif_link_make(c->link, RTE_MIN(most, (uint32_t)m->port->n_rxq), log2,
 						   &c->region_fd, c->ring_fd);

@@ -2,6 +2,7 @@
 #include "memif.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -14,13 +15,14 @@
 #define RING_ALIGN 16
 
 struct memif_link *
-memif_link_new(bool own)
+memif_link_new(bool own, unsigned int queues)
 {
 	struct memif_link *l = aligned_alloc(64, sizeof(*l));
 	if (l == NULL)
 		return NULL;
 	memset(l, 0, sizeof(*l));
 	l->own = own;
+	l->room = queues * MEMIF_QUEUE_BYTES;
 	return l;
 }
 
@@ -60,20 +62,19 @@ check_memory(int fd, uint64_t size, struct error *e)
 int
 memif_link_add_region(struct memif_link *l, int fd, uint64_t size, struct error *e)
 {
-	uint64_t total = size;
 	if (l->n_regions == MEMIF_REGIONS)
 		return error_set(e, -ENOSPC, "at most %u regions", MEMIF_REGIONS);
-	for (unsigned int r = 0; r < l->n_regions; r++)
-		total += l->region[r].size;
-	if (size == 0 || size > MEMIF_REGION_SIZE_MAX || total > MEMIF_LINK_SIZE_MAX)
-		return error_set(e, -EINVAL, "a region's size is not in 1 byte..4 GiB, 8 GiB in all");
+	if (size == 0 || size > l->room)
+		return error_set(e, -EINVAL, "a region of %" PRIu64 " bytes is not in 1..%" PRIu64, size, l->room);
 	int rc = check_memory(fd, size, e);
 	if (rc < 0)
 		return rc;
 	void *base = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
 	if (base == MAP_FAILED)
 		return error_set(e, -errno, "mmap of a region: %s", strerror(errno));
+	madvise(base, size, MADV_DONTDUMP);
 	l->region[l->n_regions++] = (struct memif_region){.base = base, .size = size};
+	l->room -= size;
 	return 0;
 }
 

@@ -82,7 +82,7 @@ on_init(struct memif_conn *c, const struct memif_msg *msg, struct error *e)
 			memif_text(m->reason, sizeof(m->reason), e->text, sizeof(e->text));
 		return rc;
 	}
-	c->link = memif_link_new(false);
+	c->link = memif_link_new(false, m->port->n_rxq);
 	if (c->link == NULL)
 		return error_set(e, -ENOMEM, "no memory");
 	c->m = m;
