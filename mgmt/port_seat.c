@@ -108,10 +108,11 @@ static int
 open_waiting(struct mgmt *m, struct batch *b, bool more_will_go, enum transact_mode mode, struct rpc_error *e)
 {
 	bool waiting = false;
-	for (uint32_t i = 0; i < b->n; i++) {
-		struct change *c = &b->v[i];
+	/* The host port comes last: it takes its MAC from the uplink. */
+	for (uint32_t k = 0; k < 2 * b->n; k++) {
+		struct change *c = &b->v[k % b->n];
 		struct error why = {0};
-		if (!comes(c) || c->opened || c->next->phase != NULL)
+		if (!comes(c) || c->opened || c->next->phase != NULL || c->next->spec->port.host != (k >= b->n))
 			continue;
 		int rc = goes(c) ? -EEXIST : seat_open(m, c->next, &why);
 		c->opened = rc == 0;

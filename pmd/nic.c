@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <weft/text.h>
 #include <weft/port.h>
 
 #include <rte_dev.h>
@@ -141,6 +142,25 @@ configure(struct port *p, const struct spec_port *spec, struct error *e)
 	return 0;
 }
 
+/* The node has one MAC on its wire. Whoever is opened second takes that of the first; not every device can. */
+static int
+share_mac(struct port *p, struct error *e)
+{
+	const struct nic *nic = p->priv;
+	const struct port *host = port_wire_partner(p);
+	struct rte_ether_addr mac;
+	char text[MAC_TEXT_MAX];
+	if (host == NULL || mac_equal(&host->mac, &p->mac))
+		return 0;
+	memcpy(&mac, &host->mac, sizeof(mac));
+	int rc = rte_eth_dev_default_mac_addr_set(nic->id, &mac);
+	if (rc < 0)
+		return error_at(e, rc, "device", "cannot take the MAC %s of host port %s (%s): apply the uplink before the host port",
+				mac_format(&host->mac, text), host->name, strerror(-rc));
+	p->mac = host->mac;
+	return 0;
+}
+
 static int
 start(struct port *p, const struct spec_port *spec, struct error *e)
 {
@@ -153,6 +173,9 @@ start(struct port *p, const struct spec_port *spec, struct error *e)
 	if (rc < 0)
 		return error_at(e, rc, "device", "%s: MAC address: %s", spec->device, strerror(-rc));
 	memcpy(&p->mac, &mac, sizeof(p->mac));
+	rc = share_mac(p, e);
+	if (rc < 0)
+		return rc;
 	rte_eth_promiscuous_disable(nic->id);
 	/* IPv6 asks for neighbours by multicast (RFC 4861); the kernel's interface takes those already. */
 	if (rte_eth_allmulticast_enable(nic->id) < 0 && nic->kernel.ifname[0] == '\0')

@@ -101,6 +101,17 @@ port_free(struct port *p)
 	free(p);
 }
 
+struct port *
+port_wire_partner(const struct port *p)
+{
+	for (unsigned int id = 0; id < WEFT_MAX_PORTS; id++) {
+		struct port *other = port_by_id((uint16_t)id);
+		if (other != NULL && other != p && ((p->host && other->uplink) || (p->uplink && other->host)))
+			return other;
+	}
+	return NULL;
+}
+
 static struct port *
 port_new(const struct spec_port *spec, unsigned int id)
 {
@@ -111,6 +122,8 @@ port_new(const struct spec_port *spec, unsigned int id)
 	p->id = (uint16_t)id;
 	p->n_rxq = p->n_txq = spec->queues != 0 ? spec->queues : 1;
 	p->numa = -1;
+	p->host = spec->host;
+	p->uplink = spec->uplink;
 	p->mac = spec->mac;
 	p->mtu = spec->mtu != 0 ? spec->mtu : DEFAULT_MTU;
 	p->pool = env.pool != NULL ? env.pool(-1) : NULL;

@@ -12,6 +12,9 @@ void port_thread_stop(void);
 /* port.c: true while ports_fini closes the ports: the switch goes away, the objects stay. */
 bool ports_are_stopping(void);
 
+/* port.c: the open port at the other end of the node's wire: an uplink for the host port, the host port for an uplink; or NULL. */
+struct port *port_wire_partner(const struct port *p);
+
 /* A peer or link came or went: sets port->up, and tells port_env's `changed` when that is news of a port that is open. */
 void port_set_up(struct port *p, bool up);
 

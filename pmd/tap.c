@@ -106,6 +106,9 @@ copy_plan(struct tap *t, const struct port *p, const struct spec_port *spec)
 {
 	const char *ifname = spec->ifname != NULL ? spec->ifname : "eth0";
 	struct host_prefix *ips = NULL;
+	static const struct mac unset;
+	const struct port *partner = port_wire_partner(p);
+	struct mac mac = mac_equal(&spec->mac, &unset) && partner != NULL ? partner->mac : spec->mac;
 	if (spec->host && spec->ips.n > 0) {
 		ips = calloc(spec->ips.n, sizeof(*ips));
 		if (ips == NULL)
@@ -114,7 +117,7 @@ copy_plan(struct tap *t, const struct port *p, const struct spec_port *spec)
 	}
 	t->plan = (struct tap_plan){.netns = spec->netns != NULL ? strdup(spec->netns) : NULL,
 				    .ifname = strdup(ifname),
-				    .mac = spec->mac,
+				    .mac = mac,
 				    .mtu = p->mtu,
 				    .queues = p->n_rxq,
 				    .ips = {.v = ips, .n = ips != NULL ? spec->ips.n : 0}};

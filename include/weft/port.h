@@ -57,6 +57,7 @@ struct port {
 	struct mac mac;         /* nic and tap: the device's own */
 	uint16_t mtu;           /* largest IP packet that it carries */
 	bool up;                /* a peer or a link is there; atomic */
+	bool host, uplink;      /* as in the spec: the two ends of the node's one wire, which share one MAC */
 	struct rte_mempool *pool; /* rx buffers */
 	const struct port_ops *ops;
 	void *priv;

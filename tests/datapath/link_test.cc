@@ -33,7 +33,8 @@ struct Link : testing::Test {
 		p.payload = t;
 		if (option) {
 			p.payload.insert(p.payload.end(), {1, 1});
-			p.payload.insert(p.payload.end(), sw.mac("a").b, sw.mac("a").b + 6);
+			Mac own = sw.mac("a");
+			p.payload.insert(p.payload.end(), own.b, own.b + 6);
 		}
 		return p.bytes();
 	}

@@ -122,7 +122,7 @@ def drops(lab, reason):
 def balanced(lab):
     """rx + created = tx + dropped + merged + punted + held, as soon as nothing is under way."""
     def books():
-        b = lab.json("status")["packets"]
+        b = lab.json("status")["books"]
         return b if b["difference"] == 0 else None
     b = wait_for("the books to balance", books, 10)
     return f"{b['rx']} received, {b['tx']} sent, {b['punted']} to the host, {b['dropped']} dropped, difference 0"

@@ -634,7 +634,7 @@ class Trial
 				tables.remove_endpoint(name);
 		}
 		const struct policy_tables &p = tables.p;
-		for (const struct pmap *m : {&p.atoms.map, &p.endpoint, &p.group, &p.rule, &p.by_name, &p.set_by_name,
+		for (const struct pmap *m : {&p.network, &p.endpoint, &p.group, &p.rule, &p.by_name, &p.set_by_name,
 					     &p.endpoint_by_name, &p.name})
 			EXPECT_EQ(m->count, 0u);
 	}
