@@ -118,7 +118,8 @@ typedef bool rival_fn(struct conn_table *t, uint32_t ref, void *arg);
 void bucket_rivals(struct conn_table *t, const struct tuple *key, uint32_t hash, uint32_t self, rival_fn *fn,
 		   void *arg);
 
-/* conn_id.c: an id, or 0 when none is left; one that no bucket ever held goes back by conn_id_put, any other by conn_id_retire.
+/* conn_id.c: an id, or 0 when none is left; one that no bucket ever held goes back by conn_id_put, any other by
+ * conn_id_retire.
  */
 uint32_t conn_id_take(struct conn_table *t, unsigned int worker);
 void conn_id_put(struct conn_table *t, unsigned int worker, uint32_t id);
