@@ -203,6 +203,12 @@ print_side(FILE *f, const char *name, const struct gen_count *c)
 		name, c->tx, c->rx, c->other, c->bad);
 }
 
+static double
+cost(const struct gen_cost *c)
+{
+	return c->frames > 0 ? (double)c->cycles / (double)c->frames : 0;
+}
+
 static void
 report(FILE *f, const struct gen_options *o, const struct gen_result *r)
 {
@@ -213,7 +219,7 @@ report(FILE *f, const struct gen_options *o, const struct gen_result *r)
 		",\"loss\":%.6f,\"seconds\":%.6f,\"mpps\":%.4f,",
 		o->size, o->flows, o->both ? "true" : "false", tx, rx, tx > rx ? (double)(tx - rx) / (double)tx : 0.0,
 		r->seconds, (double)r->rx_in_time / r->seconds / 1e6);
-	double per_frame = r->rx_in_time > 0 ? (double)r->busy_cycles / (double)r->rx_in_time : 0;
+	double per_frame = cost(&r->tx_cost) + cost(&r->rx_cost);
 	fprintf(f, "\"full\":%.4f,\"cyclesPerPacket\":%.1f,\"ceilingMpps\":%.4f,",
 		bursts > 0 ? (double)full / (double)bursts : 0.0, per_frame,
 		per_frame > 0 ? (double)rte_get_tsc_hz() / per_frame / 1e6 : 0.0);

@@ -33,10 +33,14 @@ struct gen_count {
 	uint64_t bursts, full; /* tx bursts, and those that the port did not take whole */
 };
 
+struct gen_cost { /* of whole bursts only */
+	uint64_t frames, cycles;
+};
+
 struct gen_result {
 	struct gen_count side[2]; /* tx of what it sent, rx of what reached it; with what still came after the end */
 	uint64_t rx_in_time;      /* of both sides, while the clock ran */
-	uint64_t busy_cycles;     /* TSC cycles of the turns that moved a frame, while the clock ran */
+	struct gen_cost tx_cost, rx_cost;
 	double seconds;
 };
 
