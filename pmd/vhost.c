@@ -35,6 +35,7 @@
 
 #define NO_DEVICE (-1)
 #define RINGS (2 * PORT_MAX_QUEUES)
+#define LIBRARY_BURST 32 /* MAX_PKT_BURST of lib/vhost */
 
 /* Segmentation is not offered yet: what it would bring must first be able to leave by every kind of port. */
 #define NOT_OFFERED                                                                                                       \
@@ -205,7 +206,15 @@ vhost_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	bool able = __atomic_load_n(&p->offloads, __ATOMIC_RELAXED) & PORT_TX_CSUM;
 	for (uint16_t i = 0; i < n; i++)
 		mark_sent(m[i], able);
-	uint16_t sent = rte_vhost_enqueue_burst(vid, ring, m, n);
+	/* The library takes no more than its own burst at a time. */
+	uint16_t sent = 0, took;
+	do {
+		uint16_t want = (uint16_t)RTE_MIN(n - sent, LIBRARY_BURST);
+		took = rte_vhost_enqueue_burst(vid, ring, m + sent, want);
+		sent = (uint16_t)(sent + took);
+		if (took < want)
+			break;
+	} while (sent < n);
 	rte_pktmbuf_free_bulk(m, sent); /* copied, not taken */
 	p->stats[queue].tx_full += sent < n;
 	return sent;

@@ -15,7 +15,7 @@ struct Vxlan : testing::Test {
 		sw.network();
 		sw.node();
 		sw.pod("a", "10.244.1.5");
-		sw.remote();
+		sw.remote("node-2", "192.0.2.2", "10.244.2.0/24", "fd00:244:2::/64");
 	}
 	Packet inner(const std::string &from = "10.244.2.10", const std::string &to = "10.244.1.5")
 	{

@@ -176,10 +176,10 @@ public:
 		if (host)
 			port("host", ",\"host\":true,\"mac\":\"02:00:00:00:ff:01\",\"ips\":[\"192.0.2.1/24\"]");
 	}
-	void remote(const std::string &name = "node-2", const std::string &vtep = "192.0.2.2", const std::string &prefix = "10.244.2.0/24")
+	void remote(const std::string &name = "node-2", const std::string &vtep = "192.0.2.2", const std::string &prefix = "10.244.2.0/24", const std::string &prefix6 = "")
 	{
 		ASSERT_TRUE(apply("{\"kind\":\"Remote\",\"name\":\"" + name + "\",\"network\":\"default\",\"vtep\":\"" + vtep +
-				  "\",\"mac\":\"02:00:00:00:02:01\",\"prefixes\":[\"" + prefix + "\",\"fd00:244:2::/64\"]}"))
+				  "\",\"mac\":\"02:00:00:00:02:01\",\"prefixes\":[\"" + prefix + "\"" + (prefix6.empty() ? "" : ",\"" + prefix6 + "\"") + "]}"))
 			<< error;
 	}
 	// The remote node's wire: answer our ARP question for it.
