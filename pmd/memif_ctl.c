@@ -30,7 +30,7 @@ static const char *const fault_text[] = {
 	[MEMIF_OK] = "",
 	[MEMIF_BAD_INDEX] = "a ring's index is further away than the ring is long",
 	[MEMIF_BAD_BUFFER] = "a descriptor lies outside its region",
-	[MEMIF_BAD_CHAIN] = "a chain of descriptors has no end",
+	[MEMIF_BAD_CHAIN] = "a chain of descriptors has no end, or more than 64",
 };
 
 uint64_t

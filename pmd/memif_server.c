@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memif.h"
 
-#include <pwd.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -9,7 +8,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define DEFAULT_MODE 0660
+#include "socket.h"
+
 #define BACKLOG 64
 #define HANDSHAKES_MAX 32   /* at one listener; the oldest makes room */
 #define ACCEPTS_PER_TICK 16 /* 320 a second: who reconnects in a loop costs the port thread little */
@@ -21,8 +21,7 @@ struct memif_listener {
 	unsigned int tokens;
 	dev_t dev; /* of the socket file, to unlink no one else's */
 	ino_t ino;
-	uid_t uid;
-	mode_t mode;
+	struct socket_access access;
 	TAILQ_HEAD(, memif) ports;
 	TAILQ_ENTRY(memif_listener) all;
 };
@@ -244,48 +243,6 @@ memif_listeners_tick(void)
 	}
 }
 
-static int
-take_access(struct memif_listener *l, const struct spec_port *spec, struct error *e)
-{
-	l->mode = DEFAULT_MODE;
-	l->uid = (uid_t)-1;
-	if (spec->socket_mode != NULL) {
-		char *end;
-		l->mode = (mode_t)strtoul(spec->socket_mode, &end, 8);
-		if (*end != '\0' || end == spec->socket_mode || l->mode > 0777)
-			return error_at(e, -EINVAL, "socketMode", "\"%s\" is not an octal mode in 0..0777",
-					spec->socket_mode);
-	}
-	if (spec->socket_owner != NULL) {
-		const struct passwd *pw = getpwnam(spec->socket_owner);
-		if (pw == NULL)
-			return error_at(e, -EINVAL, "socketOwner", "there is no user %s", spec->socket_owner);
-		l->uid = pw->pw_uid;
-	}
-	return 0;
-}
-
-/* A file that a dead process left is removed; a socket that answers, or anything else, stays. */
-static int
-clear_path(const struct sockaddr_un *sa, struct error *e)
-{
-	struct stat st;
-	if (lstat(sa->sun_path, &st) < 0)
-		return 0;
-	if (!S_ISSOCK(st.st_mode))
-		return error_at(e, -EEXIST, "socket", "%s exists and is not a socket", sa->sun_path);
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return error_at(e, -errno, "socket", "socket: %s", strerror(errno));
-	bool dead = connect(fd, (const struct sockaddr *)sa, sizeof(*sa)) < 0 && errno == ECONNREFUSED;
-	close(fd);
-	if (!dead)
-		return error_at(e, -EADDRINUSE, "socket", "another process listens on %s", sa->sun_path);
-	if (unlink(sa->sun_path) < 0 && errno != ENOENT)
-		return error_at(e, -errno, "socket", "unlink %s: %s", sa->sun_path, strerror(errno));
-	return 0;
-}
-
 /* The mode of an unbound socket is that of the file which bind creates, so there is no moment at which it is wider. */
 static int
 bind_socket(struct memif_listener *l, struct error *e)
@@ -293,15 +250,19 @@ bind_socket(struct memif_listener *l, struct error *e)
 	struct sockaddr_un sa = {.sun_family = AF_UNIX};
 	struct stat st = {0};
 	snprintf(sa.sun_path, sizeof(sa.sun_path), "%s", l->path);
-	int rc = clear_path(&sa, e);
+	int rc = socket_clear(l->path, SOCK_SEQPACKET, e);
 	if (rc < 0)
 		return rc;
 	l->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (l->fd < 0 || fchmod(l->fd, l->mode & 0600) < 0 || bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
+	if (l->fd < 0 || fchmod(l->fd, l->access.mode & 0600) < 0 ||
+	    bind(l->fd, (struct sockaddr *)&sa, sizeof(sa)) < 0)
 		return error_at(e, -errno, "socket", "bind %s: %s", l->path, strerror(errno));
-	if (lstat(l->path, &st) < 0 || (l->uid != (uid_t)-1 && lchown(l->path, l->uid, (gid_t)-1) < 0) ||
-	    chmod(l->path, l->mode) < 0 || listen(l->fd, BACKLOG) < 0)
+	if (lstat(l->path, &st) < 0)
 		rc = error_at(e, -errno, "socket", "%s: %s", l->path, strerror(errno));
+	else
+		rc = socket_access_set(l->path, &l->access, e);
+	if (rc == 0 && listen(l->fd, BACKLOG) < 0)
+		rc = error_at(e, -errno, "socket", "listen on %s: %s", l->path, strerror(errno));
 	l->dev = st.st_dev;
 	l->ino = st.st_ino;
 	if (rc < 0)
@@ -323,12 +284,12 @@ listener_free(struct memif_listener *l)
 }
 
 static int
-listener_new(struct memif_listener **out, const char *path, const struct memif_listener *access, struct error *e)
+listener_new(struct memif_listener **out, const char *path, const struct socket_access *access, struct error *e)
 {
-	struct memif_listener *l = malloc(sizeof(*l));
+	struct memif_listener *l = calloc(1, sizeof(*l));
 	if (l == NULL)
 		return error_set(e, -ENOMEM, "no memory");
-	*l = *access;
+	l->access = *access;
 	l->fd = -1;
 	l->tokens = ACCEPTS_PER_TICK;
 	l->path = strdup(path);
@@ -348,8 +309,9 @@ listener_new(struct memif_listener **out, const char *path, const struct memif_l
 int
 memif_listen(struct memif *m, const struct spec_port *spec, struct error *e)
 {
-	struct memif_listener access = {0}, *l;
-	int rc = take_access(&access, spec, e);
+	struct socket_access access;
+	struct memif_listener *l;
+	int rc = socket_access_of(spec, &access, e);
 	if (rc < 0)
 		return rc;
 	TAILQ_FOREACH(l, &listeners, all)
@@ -357,8 +319,8 @@ memif_listen(struct memif *m, const struct spec_port *spec, struct error *e)
 		break;
 	if (l == NULL)
 		rc = listener_new(&l, m->path, &access, e);
-	else if ((spec->socket_mode != NULL && l->mode != access.mode) ||
-		 (spec->socket_owner != NULL && l->uid != access.uid))
+	else if ((spec->socket_mode != NULL && l->access.mode != access.mode) ||
+		 (spec->socket_owner != NULL && l->access.uid != access.uid))
 		rc = error_at(e, -EINVAL, "socket", "%s has another mode or owner for port %s", m->path,
 			      TAILQ_FIRST(&l->ports)->port->name);
 	if (rc < 0)

@@ -125,7 +125,7 @@ TEST_F(MemifHostileTest, M3ChainEndsPastHead)
 	peer.give(0, frame(120), {60, 60});
 	peer.s2m[0].desc(2).flags = 1;
 	EXPECT_EQ(receive(p), Frames{frame(60, 1)});
-	expect_closed("a chain of descriptors has no end");
+	expect_closed("a chain of descriptors has no end, or more than 64");
 }
 
 TEST_F(MemifHostileTest, M3EndlessChain)
@@ -137,7 +137,19 @@ TEST_F(MemifHostileTest, M3EndlessChain)
 	for (unsigned int i = 0; i < 1024; i++)
 		peer.s2m[0].desc(i).flags = 1;
 	EXPECT_TRUE(receive(p).empty());
-	expect_closed("a chain of descriptors has no end");
+	expect_closed("a chain of descriptors has no end, or more than 64");
+}
+
+/* How much work one frame may be is bounded, too. */
+TEST_F(MemifHostileTest, M3LongestChain)
+{
+	peer.log2 = 8;
+	ASSERT_TRUE(peer.open(path("s")));
+	peer.give(0, frame(640), std::vector<uint32_t>(64, 10));
+	EXPECT_EQ(receive(p), Frames{frame(640)});
+	peer.give(0, frame(650), std::vector<uint32_t>(65, 10));
+	EXPECT_TRUE(receive(p).empty());
+	expect_closed("a chain of descriptors has no end, or more than 64");
 }
 
 /* M4: the peer is killed with frames in flight, both ways. */
