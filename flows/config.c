@@ -49,24 +49,12 @@ make_first_root(struct txn *t)
 	__atomic_store_n(&root, c, __ATOMIC_RELEASE);
 }
 
-static void
-fini_tables(void)
-{
-	neighbour_fini();
-	hop_fini();
-	generation_fini();
-}
-
 int
 config_init(void)
 {
-	int rc = root != NULL ? -EALREADY : generation_init();
-	if (rc < 0)
-		return rc;
-	if ((rc = hop_init()) < 0 || (rc = neighbour_init()) < 0) {
-		fini_tables();
-		return rc;
-	}
+	if (root != NULL)
+		return -EALREADY;
+	assert(generation_table != NULL && hop_table != NULL && neighbour_table != NULL);
 	struct txn t;
 	txn_begin(&t);
 	make_first_root(&t);
@@ -105,21 +93,21 @@ config_fini(void)
 	if (root == NULL)
 		return;
 	remove_everything();
-	const struct config *c = root;
+	struct config *c = (struct config *)(uintptr_t)root;
 	struct txn t;
 	txn_begin(&t);
+	policy_clear(&c->policy, &t);
 	if (c->node_ips != NULL)
 		txn_retire(&t, (void *)(uintptr_t)c->node_ips);
 	txn_retire(&t, (void *)(uintptr_t)c->network[NETWORK_UNDERLAY]);
 	txn_retire(&t, c->builder);
-	txn_retire(&t, (void *)(uintptr_t)c);
+	txn_retire(&t, c);
 	root = NULL;
 	txn_commit(&t);
-	/* What waits for its grace period gives ids back to the tables: it must run before they go. */
+	/* What waits for its grace period gives ids back to the tables, which go next. */
 	do
 		rcu_synchronize();
 	while (rcu_reclaim() > 0);
-	fini_tables();
 }
 
 struct config_txn *

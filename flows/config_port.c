@@ -53,6 +53,23 @@ settle_roles(struct config_txn *t, struct error *e)
 	return 0;
 }
 
+static const struct prefix_list *
+cidrs_of(const struct config_object *node)
+{
+	static const struct prefix_list none;
+	return node != NULL ? &node->spec->node.service_cidrs : &none;
+}
+
+static bool
+same_prefixes(const struct prefix_list *a, const struct prefix_list *b)
+{
+	for (uint32_t i = 0; i < a->n && i < b->n; i++) {
+		if (a->v[i].len != b->v[i].len || !ip_equal(&a->v[i].ip, &b->v[i].ip))
+			return false;
+	}
+	return a->n == b->n;
+}
+
 static int
 settle_self(struct config_txn *t, struct error *e)
 {
@@ -70,11 +87,9 @@ settle_self(struct config_txn *t, struct error *e)
 				error_at(e, -EEXIST, "self", "Node \"%s\" is this node already", t->b->self->name));
 		t->b->self = ch->now;
 	}
-	if (t->b->self != before) {
-		static const struct prefix_list none;
-		service_set_cidrs(&t->c->service, &t->txn,
-				  t->b->self != NULL ? &t->b->self->spec->node.service_cidrs : &none, config_bump, t);
-	}
+	const struct prefix_list *cidrs = cidrs_of(t->b->self);
+	if (!same_prefixes(cidrs_of(before), cidrs))
+		service_set_cidrs(&t->c->service, &t->txn, cidrs, config_bump, t);
 	return 0;
 }
 

@@ -146,7 +146,7 @@ config_is_vxlan_port(const struct config *c, uint16_t port)
 }
 
 /*
- * Before the workers, after rcu_init; after the workers, before rcu_fini. Generations, hops and neighbours come and go with it.
+ * Before the workers, after rcu_init, generation_init, hop_init and neighbour_init; after the workers, before their counterparts.
  * libconfig exports a config_init as well, hence another name for the linker.
  */
 int config_init(void) __asm__("weft_config_init");
