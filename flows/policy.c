@@ -6,7 +6,8 @@ struct judge {
 	const struct policy_tables *p;
 	const struct policy_query *q;
 	const struct group *group;
-	const void *at[PREFIXES_MAX]; /* struct atoms_at around the peer, longest prefix first; asked for when needed */
+	const void
+		*at[PREFIXES_MAX]; /* struct atoms_at around the peer, shortest prefix first; asked for when needed */
 	bool asked;
 	unsigned int n_at;
 	uint32_t n_atoms;
@@ -34,10 +35,10 @@ lower_bound(const uint32_t *v, uint32_t n, uint32_t at)
 
 /* An address that a longer prefix takes out again: one of the exceptions. */
 static bool
-is_out(const struct judge *j, unsigned int longer, uint32_t atom)
+is_out(const struct judge *j, unsigned int shorter, uint32_t atom)
 {
 	uint32_t out = AT(atom, 1, 1);
-	for (unsigned int i = 0; i < longer; i++) {
+	for (unsigned int i = shorter + 1; i < j->n_at; i++) {
 		const struct atoms_at *a = j->at[i];
 		uint32_t k = lower_bound(a->v, a->n, out);
 		if (k < a->n && a->v[k] == out)
@@ -184,8 +185,8 @@ try_atom(const void *value, void *arg)
 {
 	const struct bundle *b = value;
 	struct judge *j = arg;
-	uint32_t atom = b->key.network;
-	for (unsigned int i = 0; i < j->n_at; i++) {
+	uint32_t atom = b->key.ip.w[0];
+	for (unsigned int i = j->n_at; i-- > 0;) {
 		const struct atoms_at *at = j->at[i];
 		uint32_t k = lower_bound(at->v, at->n, AT(atom, 0, 0));
 		if (k == at->n || at->v[k] >> 2 != atom)
@@ -202,7 +203,9 @@ judge_atoms(struct judge *j)
 {
 	if (!j->asked) {
 		j->asked = true;
-		j->n_at = lpm_find_all(&j->p->atoms, j->q->network, &j->q->peer, j->at, PREFIXES_MAX);
+		const struct policy_network *net = policy_network_find(j->p, j->q->network);
+		if (net != NULL)
+			j->n_at = prefix_tree_find_all(&net->atoms, &j->q->peer, j->at);
 		for (unsigned int i = 0; i < j->n_at; i++)
 			j->n_atoms += ((const struct atoms_at *)j->at[i])->n;
 	}
@@ -232,8 +235,8 @@ judge_group(struct judge *j, struct summary *s, uint32_t id)
 	s->n_dry += g->n_dry;
 	if (g->any != NULL)
 		try_bundle(j, g->any);
-	if (g->blocks.map.count != 0) {
-		unsigned int n = lpm_find_all(&g->blocks, j->q->network, &j->q->peer, blocks, PREFIXES_MAX);
+	if (g->blocks.count != 0) {
+		unsigned int n = prefix_tree_find_all(&g->blocks, &j->q->peer, blocks);
 		for (unsigned int i = 0; i < n; i++)
 			try_bundle(j, blocks[i]);
 	}

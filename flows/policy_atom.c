@@ -49,7 +49,7 @@ position(const uint32_t *v, uint32_t n, uint32_t at)
 
 /* A private copy of what is at the prefix, with room for `need`, put in its place. */
 static struct atoms_at *
-writable(struct policy_tables *p, struct txn *t, const struct lpm_key *key, const struct atoms_at *old, uint32_t need)
+writable(struct policy_network *net, struct txn *t, const struct prefix *key, const struct atoms_at *old, uint32_t need)
 {
 	if (old != NULL && need <= old->room && txn_owns(t, old))
 		return (struct atoms_at *)(uintptr_t)old;
@@ -61,7 +61,7 @@ writable(struct policy_tables *p, struct txn *t, const struct lpm_key *key, cons
 		out->n = old->n;
 		memcpy(out->v, old->v, old->n * sizeof(old->v[0]));
 	}
-	lpm_put(&p->atoms, t, out);
+	prefix_tree_put(&net->atoms, t, out);
 	discard(t, old);
 	return out;
 }
@@ -69,12 +69,12 @@ writable(struct policy_tables *p, struct txn *t, const struct lpm_key *key, cons
 bool
 atom_mark(struct policy_tables *p, struct txn *t, uint32_t network, const struct prefix *prefix, uint32_t at)
 {
-	const struct atoms_at *old = lpm_get(&p->atoms, network, prefix);
+	struct policy_network *net = policy_network_own(p, t, network);
+	const struct atoms_at *old = prefix_tree_get(&net->atoms, prefix);
 	uint32_t n = old != NULL ? old->n : 0, i = n != 0 ? position(old->v, n, at) : 0;
 	if (i < n && old->v[i] == at)
 		return false;
-	struct lpm_key key = {.ip = prefix->ip, .network = network, .len = prefix->len};
-	struct atoms_at *a = writable(p, t, &key, old, n + 1);
+	struct atoms_at *a = writable(net, t, prefix, old, n + 1);
 	memmove(&a->v[i + 1], &a->v[i], (n - i) * sizeof(a->v[0]));
 	a->v[i] = at;
 	a->n = n + 1;
@@ -84,15 +84,18 @@ atom_mark(struct policy_tables *p, struct txn *t, uint32_t network, const struct
 bool
 atom_unmark(struct policy_tables *p, struct txn *t, uint32_t network, const struct prefix *prefix, uint32_t at)
 {
-	const struct atoms_at *old = lpm_get(&p->atoms, network, prefix);
+	const struct policy_network *found = policy_network_find(p, network);
+	const struct atoms_at *old = found != NULL ? prefix_tree_get(&found->atoms, prefix) : NULL;
 	uint32_t n = old != NULL ? old->n : 0, i = n != 0 ? position(old->v, n, at) : 0;
 	if (i == n || old->v[i] != at)
 		return false;
+	struct policy_network *net = policy_network_own(p, t, network);
 	if (n == 1) {
-		discard(t, lpm_remove(&p->atoms, t, network, prefix));
+		discard(t, prefix_tree_remove(&net->atoms, t, prefix));
+		policy_network_forget(p, t, network);
 		return true;
 	}
-	struct atoms_at *a = writable(p, t, &old->key, old, n);
+	struct atoms_at *a = writable(net, t, &old->key, old, n);
 	memmove(&a->v[i], &a->v[i + 1], (n - i - 1) * sizeof(a->v[0]));
 	a->n = n - 1;
 	return true;
@@ -149,11 +152,12 @@ block_new(struct txn *t, uint32_t network, const struct spec_peer *peer)
 {
 	struct block *b = txn_alloc(t, sizeof(*b) + peer->except.n * sizeof(b->except[0]));
 	b->network = network;
-	b->cidr.ip = peer->cidr.ip;
+	b->cidr.ip = ip_masked(&peer->cidr.ip, peer->cidr.len);
 	b->cidr.len = peer->cidr.len;
 	for (uint32_t i = 0; i < peer->except.n; i++) {
-		b->except[i].ip = peer->except.v[i].ip;
-		b->except[i].len = peer->except.v[i].len;
+		const struct prefix *except = &peer->except.v[i];
+		b->except[i].ip = ip_masked(&except->ip, except->len);
+		b->except[i].len = except->len;
 	}
 	b->n_except = prefix_sort(b->except, peer->except.n);
 	for (int half = 0; half < 2; half++) {

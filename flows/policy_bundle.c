@@ -119,7 +119,7 @@ items_room(uint32_t need)
 }
 
 static struct bundle *
-bundle_writable(struct txn *t, const struct bundle *b, const struct lpm_key *key, uint32_t need)
+bundle_writable(struct txn *t, const struct bundle *b, const struct prefix *key, uint32_t need)
 {
 	if (b != NULL && need <= b->room && txn_owns(t, b))
 		return (struct bundle *)(uintptr_t)b;
@@ -136,7 +136,7 @@ bundle_writable(struct txn *t, const struct bundle *b, const struct lpm_key *key
 }
 
 const struct bundle *
-bundle_put(const struct bundle *b, struct txn *t, const struct lpm_key *key, const struct on *on,
+bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key, const struct on *on,
 	   const struct candidate *c)
 {
 	uint32_t n = b != NULL ? b->n : 0;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "policy_impl.h"
 
-const struct pmap_type bundle_by_atom = {offsetof(struct bundle, key) + offsetof(struct lpm_key, network),
-					 sizeof(uint32_t)};
+const struct pmap_type bundle_by_atom = {offsetof(struct bundle, key.ip.w[0]), sizeof(uint32_t)};
 
 static struct candidate
 candidate_of(const struct rule *r)
@@ -18,56 +17,52 @@ candidate_of(const struct rule *r)
 	};
 }
 
-/* One place of a group that a rule speaks of. The key of every peer and of an atom has a length that no block has. */
-#define LEN_ATOM 0xff
-
+/* One place of a group that a rule speaks of: every peer, an atom or a block. */
 static const struct bundle *
-place_find(const struct group *g, const struct lpm_key *key)
+place_find(const struct group *g, const struct prefix *key)
 {
-	if (key->len == LEN_ATOM)
-		return key->network == ATOM_ANY ? g->any : pmap_find(&g->atoms, &bundle_by_atom, &key->network);
-	struct prefix block = {.ip = key->ip, .len = key->len};
-	return lpm_get(&g->blocks, key->network, &block);
+	if (key->len != LEN_ATOM)
+		return prefix_tree_get(&g->blocks, key);
+	return key->ip.w[0] == ATOM_ANY ? g->any : pmap_find(&g->atoms, &bundle_by_atom, &key->ip.w[0]);
 }
 
 static void
-place_put(struct txn *t, struct group *g, const struct lpm_key *key, const struct bundle *b)
+place_put(struct txn *t, struct group *g, const struct bundle *b)
 {
-	if (key->len != LEN_ATOM)
-		lpm_put(&g->blocks, t, b);
-	else if (key->network != ATOM_ANY)
+	if (b->key.len != LEN_ATOM)
+		prefix_tree_put(&g->blocks, t, b);
+	else if (b->key.ip.w[0] != ATOM_ANY)
 		pmap_put(&g->atoms, &bundle_by_atom, t, b);
 	else
 		g->any = b;
 }
 
 static void
-place_remove(struct txn *t, struct group *g, const struct lpm_key *key)
+place_remove(struct txn *t, struct group *g, const struct prefix *key)
 {
-	struct prefix block = {.ip = key->ip, .len = key->len};
 	if (key->len != LEN_ATOM)
-		lpm_remove(&g->blocks, t, key->network, &block);
-	else if (key->network != ATOM_ANY)
-		pmap_remove(&g->atoms, &bundle_by_atom, t, &key->network);
+		prefix_tree_remove(&g->blocks, t, key);
+	else if (key->ip.w[0] != ATOM_ANY)
+		pmap_remove(&g->atoms, &bundle_by_atom, t, &key->ip.w[0]);
 	else
 		g->any = NULL;
 }
 
 static void
-put_at(struct txn *t, struct group *g, const struct rule *r, const struct lpm_key *key)
+put_at(struct txn *t, struct group *g, const struct rule *r, const struct prefix *key)
 {
 	struct candidate c = candidate_of(r);
 	for (uint32_t i = 0; i < r->n_ons; i++) {
 		const struct bundle *old = place_find(g, key), *b = bundle_put(old, t, key, &r->ons[i], &c);
 		if (b == old)
 			continue;
-		place_put(t, g, key, b);
+		place_put(t, g, b);
 		discard(t, old);
 	}
 }
 
 static void
-remove_at(struct txn *t, struct group *g, const struct rule *r, const struct lpm_key *key)
+remove_at(struct txn *t, struct group *g, const struct rule *r, const struct prefix *key)
 {
 	struct candidate c = candidate_of(r);
 	for (uint32_t i = 0; i < r->n_ons; i++) {
@@ -75,7 +70,7 @@ remove_at(struct txn *t, struct group *g, const struct rule *r, const struct lpm
 		if (b == old)
 			continue;
 		if (b != NULL)
-			place_put(t, g, key, b);
+			place_put(t, g, b);
 		else
 			place_remove(t, g, key);
 		discard(t, old);
@@ -84,16 +79,14 @@ remove_at(struct txn *t, struct group *g, const struct rule *r, const struct lpm
 
 static void
 each_place(struct txn *t, struct group *g, const struct rule *r,
-	   void (*fn)(struct txn *t, struct group *g, const struct rule *r, const struct lpm_key *key))
+	   void (*fn)(struct txn *t, struct group *g, const struct rule *r, const struct prefix *key))
 {
 	for (uint32_t i = 0; i < r->n_atoms; i++) {
-		struct lpm_key key = {.network = r->atoms[i], .len = LEN_ATOM};
+		struct prefix key = {.ip.w[0] = r->atoms[i], .len = LEN_ATOM};
 		fn(t, g, r, &key);
 	}
-	for (uint32_t i = 0; i < r->n_blocks; i++) {
-		struct lpm_key key = {.ip = r->blocks[i].ip, .network = r->head->network, .len = r->blocks[i].len};
-		fn(t, g, r, &key);
-	}
+	for (uint32_t i = 0; i < r->n_blocks; i++)
+		fn(t, g, r, &r->blocks[i]);
 }
 
 void
@@ -121,6 +114,5 @@ group_entries_clear(struct txn *t, struct group *g)
 	bundle_free(g->any, t);
 	pmap_walk(&g->atoms, free_value, t);
 	pmap_clear(&g->atoms, t);
-	pmap_walk(&g->blocks.map, free_value, t);
-	pmap_clear(&g->blocks.map, t);
+	prefix_tree_clear(&g->blocks, t, free_value, t);
 }

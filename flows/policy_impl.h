@@ -3,9 +3,9 @@
  * How policies are kept; shared by the policy_*.c files and address_set.c, nobody else.
  *
  *   endpoint --> groups (a direction)  a group is a set of policies; endpoints selected by the same policies share it
- *   peer address --lpm--> atoms        an atom is a set of addresses: an address set, or a CIDR with its exceptions
+ *   peer address --trie--> atoms       an atom is a set of addresses: an address set, or a CIDR with its exceptions
  *   group: atom --> bundle             a bundle: what the group's rules say about a peer, by protocol and port
- *   group: peer address --lpm--> bundle   the same for plain CIDRs, where most rules are and an atom would be a detour
+ *   group: peer address --trie--> bundle  the same for plain CIDRs, where most rules are and an atom would be a detour
  *
  * What a lookup costs in a large configuration is the cache lines that it touches. So a bundle begins with its key, is one
  * line when one rule speaks of one port, and a candidate has what a verdict needs without asking its rule.
@@ -23,13 +23,13 @@
 
 #include "id_set.h"
 #include "mix.h"
+#include "prefix_tree.h"
 
 #define NAME_SIZE 256 /* keys by name are padded with zeros */
 static_assert(WEFT_NAME_MAX + 1 <= NAME_SIZE, "names fit");
 
 #define ATOM_ANY 0u
 #define POLICY_RULES_MAX (1u << 20) /* in a direction */
-#define PREFIXES_MAX 129 /* of all lengths, around one address */
 
 /* What a spec_rule_port becomes: each `kind` is a way to look a packet up. */
 enum on_kind {
@@ -98,12 +98,13 @@ struct item {
 	struct on on;
 };
 struct bundle {
-	struct lpm_key key; /* of an atom: `network` is its id */
+	struct prefix key; /* of an atom: ip.w[0] is its id, len LEN_ATOM */
 	uint32_t n, room;
 	const struct spill *spill; /* instead of items, once there were more than ITEMS_MAX */
 	struct item v[];
 };
 #define ITEMS_MAX 8
+#define LEN_ATOM 0xff
 static_assert(sizeof(struct bundle) + sizeof(struct item) == 64, "one cache line for one rule");
 
 /* Which kinds of entries there are, so that a lookup tries no others. */
@@ -134,7 +135,7 @@ struct group {
 	const struct id_set *policies;
 	const struct bundle *any; /* for every peer */
 	struct pmap atoms;        /* struct bundle */
-	struct lpm blocks;        /* struct bundle */
+	struct prefix_tree blocks; /* struct bundle */
 };
 struct group_by_members {
 	uint64_t members[2];
@@ -156,15 +157,16 @@ struct endpoint_name {
 	uint32_t slot;                 /* 0: there is none now */
 	const struct id_set *policies; /* that list the name */
 };
-struct network_policies {
+struct policy_network {
 	uint32_t network;
 	const struct id_set *policies; /* that select all of it */
+	struct prefix_tree atoms;      /* struct atoms_at */
 };
 
-/* Value of the LPM: the atoms that a prefix takes addresses into, or out of. */
+/* The atoms that a prefix takes addresses into, or out of. */
 #define AT(atom, holed, out) ((atom) << 2 | (uint32_t)(holed) << 1 | (uint32_t)(out))
 struct atoms_at {
-	struct lpm_key key;
+	struct prefix key;
 	uint32_t n, room;
 	uint32_t v[]; /* AT(), sorted */
 };
@@ -201,11 +203,10 @@ struct policy_more {
 	struct pmap policy;           /* id -> struct policy */
 	struct pmap group_by_members; /* struct group_by_members */
 	struct pmap port_name;        /* id -> struct port_name */
-	struct pmap network;          /* struct network_policies */
 };
 
 extern const struct pmap_type rule_by_id, entry_by_on, bundle_by_atom, group_by_id, endpoint_by_slot,
-	endpoint_name_type, port_name_type, policy_by_name, policy_by_id, set_by_name_type, atom_by_id, network_type;
+	endpoint_name_type, port_name_type, policy_by_name, policy_by_id, set_by_name_type, atom_by_id;
 
 /* A struct that is part of a published version may not be written: this is how to get at one that may be. */
 static inline struct policy_more *
@@ -236,6 +237,12 @@ name_key(char key[NAME_SIZE], const char *name)
 	memcpy(key, name, len);
 	memset(key + len, 0, NAME_SIZE - len);
 }
+
+/* policy_network.c */
+const struct policy_network *policy_network_find(const struct policy_tables *p, uint32_t network);
+struct policy_network *policy_network_own(struct policy_tables *p, struct txn *t, uint32_t network);
+/* Forget a network about which nothing is known any more. */
+void policy_network_forget(struct policy_tables *p, struct txn *t, uint32_t network);
 
 /* policy_check.c: what a spec must keep beyond what its fields say alone. 0, or -errno and *e. */
 int name_check(const char *name, struct error *e);
@@ -291,7 +298,7 @@ void rule_text(struct bytes *b, const struct spec_rule *r);
 
 /* policy_bundle.c: each returns what to use from now on, NULL when nothing is left. The old one is the caller's to discard,
  * unless it was changed in place. */
-const struct bundle *bundle_put(const struct bundle *b, struct txn *t, const struct lpm_key *key, const struct on *on,
+const struct bundle *bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key, const struct on *on,
 				const struct candidate *c);
 const struct bundle *bundle_remove(const struct bundle *b, struct txn *t, const struct on *on,
 				   const struct candidate *c);

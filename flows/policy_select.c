@@ -5,7 +5,6 @@
 
 const struct pmap_type endpoint_by_slot = {offsetof(struct policy_endpoint, slot), sizeof(uint32_t)};
 const struct pmap_type endpoint_name_type = {offsetof(struct endpoint_name, name), NAME_SIZE};
-const struct pmap_type network_type = {offsetof(struct network_policies, network), sizeof(uint32_t)};
 
 static const struct endpoint_name *
 name_find(const struct policy_tables *p, const char *name)
@@ -205,19 +204,9 @@ select_leave(struct policy_tables *p, struct txn *t, uint32_t policy, uint8_t di
 static void
 network_list(struct policy_tables *p, struct txn *t, const struct policy *pol, bool add)
 {
-	struct policy_more *m = policy_more(p, t);
-	const struct network_policies *old = pmap_find(&m->network, &network_type, &pol->head->network);
-	struct network_policies *out = txn_alloc(t, sizeof(*out));
-	out->network = pol->head->network;
-	out->policies = old != NULL ? old->policies : NULL;
-	out->policies = add ? id_set_add(out->policies, t, pol->id) : id_set_remove(out->policies, t, pol->id);
-	if (out->policies != NULL) {
-		pmap_put(&m->network, &network_type, t, out);
-	} else {
-		pmap_remove(&m->network, &network_type, t, &out->network);
-		txn_discard(t, out);
-	}
-	discard(t, old);
+	struct policy_network *n = policy_network_own(p, t, pol->head->network);
+	n->policies = add ? id_set_add(n->policies, t, pol->id) : id_set_remove(n->policies, t, pol->id);
+	policy_network_forget(p, t, pol->head->network);
 }
 
 void
@@ -267,7 +256,7 @@ static void
 endpoint_enter(struct policy_tables *p, struct txn *t, struct policy_endpoint *e)
 {
 	const struct endpoint_name *name = name_find(p, e->name);
-	const struct network_policies *all = pmap_find(&policy_more(p, t)->network, &network_type, &e->network);
+	const struct policy_network *all = policy_network_find(p, e->network);
 	for (uint8_t dir = 0; dir < 2; dir++) {
 		const struct id_set *merged = gather(p, t, e, dir, all != NULL ? all->policies : NULL, NULL);
 		merged = gather(p, t, e, dir, name->policies, merged);

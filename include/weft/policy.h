@@ -3,8 +3,8 @@
  * Policies and address sets: may this endpoint talk to that address on that port?
  *
  * The cost of a lookup does not depend on how many rules, policies or members there are:
- *   1. the peer's address -> the atoms (address sets, CIDR blocks of rules, "every peer") that contain it: longest-prefix
- *      tables, every length that matches counts;
+ *   1. the peer's address -> the atoms (address sets, CIDR blocks of rules, "every peer") that contain it: tries, in which
+ *      every length that matches counts;
  *   2. the endpoint -> its group for the direction (endpoints selected by the same policies share a group);
  *   3. (group, atom, protocol, port prefix or port name) -> for each tier the rule with the lowest order.
  * Then tier by tier: admin (first match accepts, denies or passes on), network (isolated when any policy of the tier selects the
@@ -15,7 +15,6 @@
 #define WEFT_POLICY_H
 
 #include <weft/base.h>
-#include <weft/lpm.h>
 #include <weft/pmap.h>
 #include <weft/spec.h>
 
@@ -26,7 +25,7 @@ extern "C" {
 enum policy_direction { POLICY_INGRESS, POLICY_EGRESS };
 
 struct policy_tables {       /* a value, as pmap */
-	struct lpm atoms;        /* (network, prefix) -> what contains it */
+	struct pmap network;     /* network -> the tree of what contains an address there */
 	struct pmap endpoint;    /* endpoint slot -> its groups */
 	struct pmap group;       /* group id -> its entries, (atom, protocol, port...) -> rules, and which tiers have policies, semantics, ... */
 	struct pmap rule;        /* id -> the rule */

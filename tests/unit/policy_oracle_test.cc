@@ -649,7 +649,7 @@ TEST_P(PolicyOracle, AgreesOnRandomWorlds)
 	bool solo = GetParam() % 2 != 0;
 	policy_entries = solo ? decltype(policy_entries){6, 3} : decltype(policy_entries){8192, 4096};
 	size_t asked = 0, decided = 0, denied = 0;
-	for (uint32_t i = 0; i < 100 && !HasFailure(); i++) {
+	for (uint32_t i = 0; i < 60 && !HasFailure(); i++) {
 		uint32_t seed = (uint32_t)GetParam() * 1000 + i;
 		SCOPED_TRACE("seed " + std::to_string(seed));
 		Trial trial(seed);
