@@ -17,6 +17,7 @@
 #include <weft/config.h>
 #include <weft/mgmt.h>
 #include <weft/neighbour.h>
+#include <weft/port.h>
 #include <weft/rcu.h>
 #include <weft/server.h>
 #include <weft/settings.h>
@@ -125,11 +126,19 @@ start_workers(struct error *e)
 	return workers_start(&w, e);
 }
 
+static void
+port_changed(struct port *p, void *arg)
+{
+	(void)arg;
+	mgmt_port_event(__atomic_load_n(&weftd.mgmt, __ATOMIC_ACQUIRE), p->name, __atomic_load_n(&p->up, __ATOMIC_RELAXED));
+}
+
 static int
 start_ports(struct error *e)
 {
 	const struct settings *s = &weftd.settings;
-	struct port_env env = {.socket_dir = s->port_socket_dir, .any_socket_path = s->any_socket_path, .pool = memory_pool};
+	struct port_env env = {.socket_dir = s->port_socket_dir, .any_socket_path = s->any_socket_path, .pool = memory_pool,
+			       .changed = port_changed};
 	int rc = make_dir(s->port_socket_dir, 0755, e);
 	if (rc < 0)
 		return rc;
@@ -141,7 +150,11 @@ static int
 start_mgmt(struct error *e)
 {
 	struct mgmt_options o = {.state_dir = weftd.settings.state_dir, .version = VERSION, .status_extra = status_extra};
-	return mgmt_start(&weftd.mgmt, &o, e);
+	struct mgmt *m;
+	int rc = mgmt_start(&m, &o, e);
+	if (rc == 0)
+		__atomic_store_n(&weftd.mgmt, m, __ATOMIC_RELEASE);
+	return rc;
 }
 
 static int
@@ -175,7 +188,9 @@ stop_server(void)
 static void
 stop_mgmt(void)
 {
-	mgmt_stop(weftd.mgmt);
+	ports_leave();
+	/* Ports go on reporting until mgmt_stop has closed them. */
+	mgmt_stop(__atomic_exchange_n(&weftd.mgmt, NULL, __ATOMIC_ACQ_REL));
 }
 
 static void
@@ -193,6 +208,7 @@ static void
 stop_memory(void)
 {
 	rte_eal_cleanup();
+	rmdir(rte_eal_get_runtime_dir());
 }
 
 static void

@@ -52,14 +52,20 @@ hugetlbfs_mount(char *buf, size_t size)
 	return found;
 }
 
-/* The table's file bears the state folder's name, so that a restart finds (and replaces) its own and nobody else's. */
+/* What is ours bears the state folder's name, so that a restart finds (and replaces) its own and nobody else's. */
+static uint64_t
+state_tag(const struct settings *s)
+{
+	uint64_t fnv = 0xcbf29ce484222325u;
+	for (const char *c = s->state_dir; *c != '\0'; c++)
+		fnv = (fnv ^ (uint8_t)*c) * 0x100000001b3u;
+	return fnv;
+}
+
 static void
 connections_file(const struct settings *s, struct memory *m)
 {
 	char dir[256];
-	uint64_t fnv = 0xcbf29ce484222325u;
-	for (const char *c = s->state_dir; *c != '\0'; c++)
-		fnv = (fnv ^ (uint8_t)*c) * 0x100000001b3u;
 	/* 64-byte halves, 48 cold, buckets: the table's own share must fit what is left beside the packet buffers. */
 	unsigned long need = (unsigned long)s->connections * 192 / (1 << 20) + 2;
 	m->connections_huge =
@@ -67,7 +73,7 @@ connections_file(const struct settings *s, struct memory *m)
 	if (!m->connections_huge)
 		snprintf(dir, sizeof(dir), "%s", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : s->state_dir);
 	snprintf(m->connections_path, sizeof(m->connections_path), "%s/weft-%016llx.connections", dir,
-		 (unsigned long long)fnv);
+		 (unsigned long long)state_tag(s));
 }
 
 static int
@@ -76,7 +82,7 @@ start_eal(const struct settings *s, bool huge, struct error *e)
 	char prefix[64], lcores[32], mb[16];
 	char *argv[24];
 	int argc = 0;
-	snprintf(prefix, sizeof(prefix), "--file-prefix=weft%d", (int)getpid());
+	snprintf(prefix, sizeof(prefix), "--file-prefix=weft-%016llx", (unsigned long long)state_tag(s));
 	snprintf(lcores, sizeof(lcores), "--lcores=0@%d", s->control_core);
 	snprintf(mb, sizeof(mb), "%u", s->megabytes);
 	argv[argc++] = (char *)"weftd";

@@ -97,14 +97,14 @@ TEST_F(Service, APartialChecksumStaysPartialForAPortThatCan)
 
 TEST_F(Service, Ipv6)
 {
-	service({"fd00:244:1::11"});
-	sw.pod("six", "fd00:244:1::11");
+	service({"fd00:244:1::99"});
+	sw.pod("six", "fd00:244:1::99");
 	sw.send("c", sw.to("c", VIP6).udp(4000, 53).data("q"));
 	Frame f = sw.take("six");
-	EXPECT_EQ(f.to(), "fd00:244:1::11");
+	EXPECT_EQ(f.to(), "fd00:244:1::99");
 	EXPECT_EQ(f.checksums(), "");
 	Packet back;
-	back.macs(sw.mac("six"), "02:00:00:00:00:01").ip("fd00:244:1::11", sw.ip6("c")).udp(53, 4000).data("a");
+	back.macs(sw.mac("six"), "02:00:00:00:00:01").ip("fd00:244:1::99", sw.ip6("c")).udp(53, 4000).data("a");
 	sw.send("six", back);
 	f = sw.take("c");
 	EXPECT_EQ(f.from(), VIP6);

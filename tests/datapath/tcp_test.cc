@@ -43,8 +43,8 @@ TEST_F(Tcp, AWholeLife)
 
 TEST_F(Tcp, WhatCannotBeginAConversationCreatesNothing)
 {
-	for (uint8_t flags : {0, ACK, FIN, RST, SYN | ACK, SYN | FIN, SYN | RST, FIN | PSH | URG, PSH | ACK, RST | ACK})
-		EXPECT_FALSE(passes("a", "b", flags)) << (int)flags;
+	for (int flags : std::vector<int>{0, ACK, FIN, RST, SYN | ACK, SYN | FIN, SYN | RST, FIN | PSH | URG, PSH | ACK, RST | ACK})
+		EXPECT_FALSE(passes("a", "b", (uint8_t)flags)) << flags;
 	EXPECT_EQ(sw.connections(), 0u);
 	EXPECT_EQ(sw.drops("invalid_state"), 10u);
 }

@@ -57,6 +57,7 @@ class Process:
         if netns:
             args = ["ip", "netns", "exec", netns] + list(args)
         with open(self.log, "ab") as out:
+            self.begin = out.tell()
             self.p = subprocess.Popen(args, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
         lab.processes.append(self)
 
@@ -68,8 +69,10 @@ class Process:
         return self.p.poll() is None
 
     def output(self):
-        with open(self.log, errors="replace") as f:
-            return f.read()
+        """What this process has said: an earlier one of the same name may have written to the file before."""
+        with open(self.log, "rb") as f:
+            f.seek(self.begin)
+            return f.read().decode(errors="replace")
 
     def wait_output(self, text, timeout):
         def there():
@@ -115,15 +118,25 @@ class Lab:
             raise LabError("the lab needs root (namespaces, TAP devices)")
         for s in (signal.SIGTERM, signal.SIGHUP):
             if threading.current_thread() is threading.main_thread():
-                signal.signal(s, lambda *_: (_ for _ in ()).throw(SystemExit(1)))
+                signal.signal(s, self._leave)
         return self
+
+    @staticmethod
+    def _leave(*_):
+        # Once: a second signal (timeout(1) sends two) must not cut the cleaning up short.
+        for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(s, signal.SIG_IGN)
+        raise SystemExit(1)
 
     def __exit__(self, kind, value, trace):
         self.close()
 
     def close(self):
         for p in reversed(self.processes):
-            p.stop(timeout=3)
+            if p.alive():
+                p.p.send_signal(signal.SIGTERM)
+        for p in reversed(self.processes):
+            p.stop(timeout=5)
         for ns in self.namespaces:
             pids = sh("ip", "netns", "pids", ns, check=False).stdout.split()
             for pid in pids:
@@ -132,7 +145,19 @@ class Lab:
                 except ProcessLookupError:
                     pass
             sh("ip", "netns", "del", ns, check=False)
+        for path in self.connection_files():
+            os.unlink(path)
         shutil.rmtree(self.dir, ignore_errors=True)
+
+    def connection_files(self):
+        """The one file that a killed switch leaves behind: its connection table, named after the state folder."""
+        fnv = 0xcbf29ce484222325
+        for c in f"{self.dir}/state".encode():
+            fnv = (fnv ^ c) * 0x100000001b3 & (1 << 64) - 1
+        name = f"weft-{fnv:016x}.connections"
+        with open("/proc/mounts") as f:
+            folders = [line.split()[1] for line in f if line.split()[2] in ("hugetlbfs", "tmpfs")]
+        return sorted({p for p in (os.path.join(d, name) for d in folders) if os.path.exists(p)})
 
     def netns(self, name):
         ns = f"{self.tag}-{name}"
@@ -143,9 +168,13 @@ class Lab:
         return ns
 
     # -- the switch ---------------------------------------------------------------------------------------------
-    def start_switch(self, settings="", node=True, timeout=30):
+    def start_switch(self, settings="", node=True, timeout=60, under=()):
         """weftd in the node's namespace, so that its host port, routes and sysctls are nobody else's."""
         self.node = self.netns("node") if node else None
+        self.write_settings(settings)
+        self.run_switch(timeout, under)
+
+    def write_settings(self, settings=""):
         conf = os.path.join(self.dir, "weft.conf")
         with open(conf, "w") as f:
             f.write(f'control = {{ socket = "{self.socket}"; group = ""; }};\n'
@@ -153,11 +182,15 @@ class Lab:
                     f'ports = {{ socket_directory = "{self.dir}/ports"; }};\n')
             f.write(settings or 'memory = { megabytes = 320; mbufs = 32768; };\ntables = { connections = 65536; };\n')
         os.makedirs(os.path.join(self.dir, "ports"), exist_ok=True)
-        self.run_switch(timeout)
+        return conf
 
-    def run_switch(self, timeout=30):
+    def weftd(self):
+        return os.path.join(self.build, "mgmt", "weftd")
+
+    def run_switch(self, timeout=60, under=()):
+        """Start it, or start it again. `under`: a command that runs it, such as taskset."""
         conf = os.path.join(self.dir, "weft.conf")
-        self.switch = Process(self, "weftd", [os.path.join(self.build, "mgmt", "weftd"), "-c", conf], netns=self.node)
+        self.switch = Process(self, "weftd", [*under, self.weftd(), "-c", conf], netns=self.node)
         self.switch.wait_output("control socket", timeout)
 
     def weft(self, *args, input=None, check=True):
@@ -228,6 +261,8 @@ class Lab:
         if pod["ip6"]:
             sh("ip", "-6", "addr", "replace", f"{pod['ip6']}/64", "dev", "eth0", netns=ns)
             sh("ip", "-6", "route", "replace", "default", "via", GATEWAY6, "dev", "eth0", netns=ns)
+            # Not an address to bind to until duplicate address detection is through.
+            wait_for(f"{name}'s address", lambda: "tentative" not in sh("ip", "-6", "addr", "show", "dev", "eth0", netns=ns).stdout)
 
     def guest_image(self):
         sh(os.path.join(ROOT, "scripts", "guest-image"), self.cache, timeout=300)

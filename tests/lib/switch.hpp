@@ -9,11 +9,14 @@
 #include <rte_errno.h>
 #include <rte_lcore.h>
 #include <rte_mempool.h>
+#include <rte_rcu_qsbr.h>
 #include <sched.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <map>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <weft/config.h>
@@ -62,6 +65,35 @@ public:
 	struct conn_table *conns = nullptr;
 	bool check_books = true;
 
+	// Workers' turns on threads of their own until stop_threads; settle() is then only for afterwards.
+	void run_threads(const std::vector<int> &cores)
+	{
+		running_ = true;
+		for (unsigned int i = 0; i < workers_count(); i++)
+			threads_.emplace_back([this, i, cores] {
+				cpu_set_t one;
+				CPU_ZERO(&one);
+				CPU_SET(cores[i % cores.size()], &one);
+				sched_setaffinity(0, sizeof(one), &one);
+				rte_thread_register();
+				rte_rcu_qsbr_thread_online(rcu_var(), i);
+				while (running_) {
+					worker_turn(worker_get(i));
+					rte_rcu_qsbr_quiescent(rcu_var(), i);
+					sched_yield(); // fewer cores than threads must not mean a time slice a turn
+				}
+				rte_rcu_qsbr_thread_offline(rcu_var(), i);
+				rte_thread_unregister();
+			});
+	}
+	void stop_threads()
+	{
+		running_ = false;
+		for (auto &t : threads_)
+			t.join();
+		threads_.clear();
+	}
+
 	explicit Switch(unsigned int n_workers = 1, unsigned int capacity = 16384)
 	{
 		eal_start();
@@ -88,6 +120,7 @@ public:
 
 	~Switch()
 	{
+		stop_threads();
 		settle();
 		for (auto &name : ports_)
 			take_all(name.first);
@@ -278,6 +311,8 @@ public:
 	}
 
 private:
+	std::atomic<bool> running_{false};
+	std::vector<std::thread> threads_;
 	unsigned int baseline_ = 0;
 	std::map<std::string, std::string> mac_, ip_, ip6_;
 	std::map<std::string, bool> ports_;

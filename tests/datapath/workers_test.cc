@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+// More than one worker: handing over for transmission, one connection seen by both, and real threads under changes.
+#include <atomic>
+#include <chrono>
+#include <thread>
+
+#include "switch.hpp"
+
+using namespace weft;
+
+TEST(Workers, AWorkerWithoutATxQueueHandsItsPacketsToTheOwner)
+{
+	Switch sw(2);
+	sw.network();
+	sw.pod("a", "10.244.1.5");
+	sw.pod("b", "10.244.1.6");
+	for (uint16_t i = 0; i < 10; i++) {
+		sw.give("a", sw.between("a", "b").udp((uint16_t)(1000 + i), 2).bytes());
+		sw.give("b", sw.between("b", "a").udp((uint16_t)(1000 + i), 2).bytes());
+	}
+	sw.settle();
+	EXPECT_EQ(sw.take_all("a").size(), 10u);
+	EXPECT_EQ(sw.take_all("b").size(), 10u);
+	struct worker_counters c;
+	workers_counters(&c);
+	EXPECT_EQ(c.handed, 10u) << "one of the two ports is polled by the worker that owns no tx queue";
+}
+
+TEST(Workers, TheTwoDirectionsOfAConnectionOnTwoWorkersAreOneConnection)
+{
+	Switch sw(2);
+	sw.network();
+	sw.pod("a", "10.244.1.5");
+	sw.pod("b", "10.244.1.6");
+	sw.send("a", sw.between("a", "b").tcp(1000, 80, 2));
+	EXPECT_EQ(sw.take_all("b").size(), 1u);
+	sw.send("b", sw.between("b", "a").tcp(80, 1000, 0x12));
+	EXPECT_EQ(sw.take_all("a").size(), 1u);
+	sw.send("a", sw.between("a", "b").tcp(1000, 80, 0x10));
+	EXPECT_EQ(sw.take_all("b").size(), 1u);
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+// Two turning threads, packets on both ports, policies that come and go: nothing is lost but by policy, and the books balance.
+TEST(Workers, ChangesUnderTrafficOnTwoThreads)
+{
+	Switch sw(2);
+	sw.network();
+	sw.pod("a", "10.244.1.5");
+	sw.pod("b", "10.244.1.6");
+	sw.pod("c", "10.244.1.7");
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	std::vector<int> cores;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &cpus))
+			cores.push_back(i);
+	sw.run_threads(cores);
+	uint64_t given = 0, got = 0;
+	auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+	for (unsigned int i = 0; std::chrono::steady_clock::now() < end; i++) {
+		for (int k = 0; k < 16; k++) {
+			sw.give("a", sw.between("a", "b").udp((uint16_t)((i * 16 + (unsigned int)k) % 8000), 2).bytes());
+			sw.give("b", sw.between("b", "a").udp(2, (uint16_t)((i * 16 + (unsigned int)k) % 8000)).bytes());
+			given += 2;
+		}
+		// Changes to somebody else: no packet of these may notice.
+		if (i % 4 == 0) {
+			ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"p\",\"network\":\"default\",\"tier\":\"network\",\"endpoints\":[\"c\"],\"types\":["
+					     "\"Ingress\"],\"priority\":" + std::to_string(i % 1000) + "}")) << sw.error;
+		}
+		for (int wait = 0; wait < 2000 && got < given; wait++) {
+			got += sw.take_all("a").size() + sw.take_all("b").size();
+			if (got < given)
+				std::this_thread::sleep_for(std::chrono::microseconds(50));
+		}
+		ASSERT_EQ(got, given) << "round " << i << ": " << sw.drops_text();
+	}
+	sw.stop_threads();
+	EXPECT_GT(given, 1000u);
+}
