@@ -41,9 +41,15 @@ ports_init(const struct port_env *with)
 }
 
 void
-ports_fini(void)
+ports_leave(void)
 {
 	stopping = true;
+}
+
+void
+ports_fini(void)
+{
+	ports_leave();
 	for (unsigned int id = 0; id < WEFT_MAX_PORTS; id++)
 		if (slots[id].port != NULL)
 			port_close(slots[id].port);

@@ -63,6 +63,31 @@ state_tag(const struct settings *s)
 }
 
 static void
+connections_path(const struct settings *s, const char *dir, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/weft-%016llx.connections", dir, (unsigned long long)state_tag(s));
+}
+
+static const char *
+plain_folder(const struct settings *s)
+{
+	return access("/dev/shm", W_OK) == 0 ? "/dev/shm" : s->state_dir;
+}
+
+/* A killed run's table goes before the free hugepages are counted, and wherever it lies: the next may lie elsewhere. */
+static void
+remove_stale(const struct settings *s)
+{
+	char dir[256], path[sizeof(((struct memory *)0)->connections_path)];
+	connections_path(s, plain_folder(s), path, sizeof(path));
+	unlink(path);
+	if (!hugetlbfs_mount(dir, sizeof(dir)))
+		return;
+	connections_path(s, dir, path, sizeof(path));
+	unlink(path);
+}
+
+static void
 connections_file(const struct settings *s, struct memory *m)
 {
 	char dir[256];
@@ -71,9 +96,8 @@ connections_file(const struct settings *s, struct memory *m)
 	m->connections_huge =
 		m->hugepages && hugetlbfs_mount(dir, sizeof(dir)) && hugepages_free_mib() >= need + s->megabytes;
 	if (!m->connections_huge)
-		snprintf(dir, sizeof(dir), "%s", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : s->state_dir);
-	snprintf(m->connections_path, sizeof(m->connections_path), "%s/weft-%016llx.connections", dir,
-		 (unsigned long long)state_tag(s));
+		snprintf(dir, sizeof(dir), "%s", plain_folder(s));
+	connections_path(s, dir, m->connections_path, sizeof(m->connections_path));
 }
 
 static int
@@ -113,6 +137,7 @@ start_eal(const struct settings *s, bool huge, struct error *e)
 int
 memory_start(const struct settings *s, struct memory *m, struct error *e)
 {
+	remove_stale(s);
 	unsigned long have = hugepages_free_mib();
 	memset(m, 0, sizeof(*m));
 	if (s->hugepages == HUGEPAGES_YES && have < s->megabytes)

@@ -78,6 +78,8 @@ struct port_env {
 	void *arg;
 };
 int ports_init(const struct port_env *env); /* also starts the port thread */
+/* The process is about to end: what closes from now on leaves the pods' devices where they are, for the next start. */
+void ports_leave(void);
 void ports_fini(void);                      /* closes what is open; after the workers */
 const struct port_env *port_env(void);
 
