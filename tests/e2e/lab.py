@@ -147,14 +147,19 @@ class Lab:
             sh("ip", "netns", "del", ns, check=False)
         for path in self.connection_files():
             os.unlink(path)
+        shutil.rmtree(f"/run/dpdk/weft-{self.state_tag()}", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
 
-    def connection_files(self):
-        """The one file that a killed switch leaves behind: its connection table, named after the state folder."""
+    def state_tag(self):
+        """The state folder's name as the switch puts it into names of files elsewhere."""
         fnv = 0xcbf29ce484222325
         for c in f"{self.dir}/state".encode():
             fnv = (fnv ^ c) * 0x100000001b3 & (1 << 64) - 1
-        name = f"weft-{fnv:016x}.connections"
+        return f"{fnv:016x}"
+
+    def connection_files(self):
+        """The one file that a killed switch leaves behind: its connection table, named after the state folder."""
+        name = f"weft-{self.state_tag()}.connections"
         with open("/proc/mounts") as f:
             folders = [line.split()[1] for line in f if line.split()[2] in ("hugetlbfs", "tmpfs")]
         return sorted({p for p in (os.path.join(d, name) for d in folders) if os.path.exists(p)})
