@@ -143,7 +143,7 @@ try_spill(struct judge *j, const struct spill *s)
 }
 
 static bool
-matches(const struct judge *j, const struct on *on)
+matches(const struct judge *j, const struct candidate *on)
 {
 	uint32_t value;
 	if (on->kind != ON_NAME)
@@ -161,8 +161,8 @@ static void
 try_bundle(struct judge *j, const struct bundle *b)
 {
 	for (uint32_t i = 0; i < b->n; i++) {
-		if (matches(j, &b->v[i].on))
-			consider(j, &b->v[i].c);
+		if (matches(j, &b->v[i]))
+			consider(j, &b->v[i]);
 	}
 	if (b->spill != NULL)
 		try_spill(j, b->spill);

@@ -75,18 +75,19 @@ spill_writable(struct txn *t, struct bundle *b, uint32_t need)
 }
 
 static void
-spill_put(struct txn *t, struct bundle *b, const struct on *on, const struct candidate *c)
+spill_put(struct txn *t, struct bundle *b, const struct candidate *c)
 {
+	struct on on = ON_OF(c);
 	struct spill *s = spill_writable(t, b, (b->spill != NULL ? b->spill->n : 0) + 1);
-	const struct entry *old = pmap_find(&s->entries, &entry_by_on, on);
+	const struct entry *old = pmap_find(&s->entries, &entry_by_on, &on);
 	uint32_t n = old != NULL ? old->n : 0;
 	if (n == 0) {
-		uint32_t i = find_shape(s, on);
+		uint32_t i = find_shape(s, &on);
 		if (i == s->n)
-			s->v[s->n++] = (struct shape){0, on->protocol, on->kind};
+			s->v[s->n++] = (struct shape){0, on.protocol, on.kind};
 		s->v[i].count++;
 	}
-	struct entry *e = entry_writable(t, s, on, old, n + 1);
+	struct entry *e = entry_writable(t, s, &on, old, n + 1);
 	uint32_t i = position(e, c);
 	memmove(&e->c[i + 1], &e->c[i], (n - i) * sizeof(e->c[0]));
 	e->c[i] = *c;
@@ -94,28 +95,29 @@ spill_put(struct txn *t, struct bundle *b, const struct on *on, const struct can
 }
 
 static void
-spill_remove(struct txn *t, struct bundle *b, const struct on *on, const struct candidate *c)
+spill_remove(struct txn *t, struct bundle *b, const struct candidate *c)
 {
+	struct on on = ON_OF(c);
 	struct spill *s = spill_writable(t, b, b->spill->n);
-	const struct entry *old = pmap_find(&s->entries, &entry_by_on, on);
+	const struct entry *old = pmap_find(&s->entries, &entry_by_on, &on);
 	if (old->n > 1) {
-		struct entry *e = entry_writable(t, s, on, old, old->n);
+		struct entry *e = entry_writable(t, s, &on, old, old->n);
 		uint32_t i = position(e, c);
 		memmove(&e->c[i], &e->c[i + 1], (e->n - i - 1) * sizeof(e->c[0]));
 		e->n--;
 		return;
 	}
-	discard(t, pmap_remove(&s->entries, &entry_by_on, t, on));
-	uint32_t i = find_shape(s, on);
+	discard(t, pmap_remove(&s->entries, &entry_by_on, t, &on));
+	uint32_t i = find_shape(s, &on);
 	if (--s->v[i].count == 0)
 		s->v[i] = s->v[--s->n];
 }
 
 /* Rooms that fill whole cache lines. */
-static uint32_t
+static uint8_t
 items_room(uint32_t need)
 {
-	return need <= 1 ? 1 : need <= 3 ? 3 : need <= 6 ? 6 : ITEMS_MAX;
+	return need <= 1 ? 1 : need <= 3 ? 3 : need <= 5 ? 5 : ITEMS_MAX;
 }
 
 static struct bundle *
@@ -123,9 +125,10 @@ bundle_writable(struct txn *t, const struct bundle *b, const struct prefix *key,
 {
 	if (b != NULL && need <= b->room && txn_owns(t, b))
 		return (struct bundle *)(uintptr_t)b;
-	uint32_t room = items_room(need);
+	uint8_t room = items_room(need);
 	struct bundle *out = txn_alloc(t, sizeof(*out) + room * sizeof(out->v[0]));
-	out->key = *key;
+	out->key.ip = key->ip;
+	out->key.len = key->len;
 	out->room = room;
 	if (b != NULL) {
 		out->n = b->n;
@@ -136,37 +139,38 @@ bundle_writable(struct txn *t, const struct bundle *b, const struct prefix *key,
 }
 
 const struct bundle *
-bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key, const struct on *on,
-	   const struct candidate *c)
+bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key, const struct candidate *c)
 {
 	uint32_t n = b != NULL ? b->n : 0;
 	bool spilled = b != NULL && b->spill != NULL;
 	struct bundle *out = bundle_writable(t, b, key, spilled || n == ITEMS_MAX ? n : n + 1);
 	if (!spilled && n < ITEMS_MAX) {
-		out->v[out->n++] = (struct item){*c, *on};
+		out->v[out->n++] = *c;
 		return out;
 	}
 	for (uint32_t i = 0; i < n; i++)
-		spill_put(t, out, &out->v[i].on, &out->v[i].c);
+		spill_put(t, out, &out->v[i]);
 	out->n = 0;
-	spill_put(t, out, on, c);
+	spill_put(t, out, c);
 	return out;
 }
 
 const struct bundle *
-bundle_remove(const struct bundle *b, struct txn *t, const struct on *on, const struct candidate *c)
+bundle_remove(const struct bundle *b, struct txn *t, const struct candidate *c)
 {
 	struct bundle *out = bundle_writable(t, b, &b->key, b->n);
 	if (out->spill != NULL) {
-		spill_remove(t, out, on, c);
+		spill_remove(t, out, c);
 		if (out->spill->n != 0)
 			return out;
 		discard(t, out->spill);
 	} else {
 		uint32_t i = 0;
-		while (out->v[i].c.rule != c->rule || memcmp(&out->v[i].on, on, sizeof(*on)) != 0)
+		struct candidate *v = out->v;
+		while (v[i].rule != c->rule || v[i].value != c->value || v[i].protocol != c->protocol ||
+		       v[i].kind != c->kind)
 			i++;
-		out->v[i] = out->v[--out->n];
+		v[i] = v[--out->n];
 		if (out->n != 0)
 			return out;
 	}

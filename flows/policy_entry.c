@@ -4,14 +4,19 @@
 const struct pmap_type bundle_by_atom = {offsetof(struct bundle, key.ip.w[0]), sizeof(uint32_t)};
 
 static struct candidate
-candidate_of(const struct rule *r)
+candidate_of(const struct rule *r, const struct on *on)
 {
 	const struct policy_head *h = r->head;
 	return (struct candidate){
 		.rule = r,
+		.rank = r->rank,
 		.id = r->id,
+		.policy = h->id,
+		.value = on->value,
+		.protocol = on->protocol,
+		.kind = on->kind,
 		.lane = LANE(h->tier, h->enforce),
-		.action = r->action,
+		.action = r->action & 3,
 		.connection_semantics = h->connection_semantics,
 		.log = h->log,
 	};
@@ -51,9 +56,9 @@ place_remove(struct txn *t, struct group *g, const struct prefix *key)
 static void
 put_at(struct txn *t, struct group *g, const struct rule *r, const struct prefix *key)
 {
-	struct candidate c = candidate_of(r);
 	for (uint32_t i = 0; i < r->n_ons; i++) {
-		const struct bundle *old = place_find(g, key), *b = bundle_put(old, t, key, &r->ons[i], &c);
+		struct candidate c = candidate_of(r, &r->ons[i]);
+		const struct bundle *old = place_find(g, key), *b = bundle_put(old, t, key, &c);
 		if (b == old)
 			continue;
 		place_put(t, g, b);
@@ -64,9 +69,9 @@ put_at(struct txn *t, struct group *g, const struct rule *r, const struct prefix
 static void
 remove_at(struct txn *t, struct group *g, const struct rule *r, const struct prefix *key)
 {
-	struct candidate c = candidate_of(r);
 	for (uint32_t i = 0; i < r->n_ons; i++) {
-		const struct bundle *old = place_find(g, key), *b = bundle_remove(old, t, &r->ons[i], &c);
+		struct candidate c = candidate_of(r, &r->ons[i]);
+		const struct bundle *old = place_find(g, key), *b = bundle_remove(old, t, &c);
 		if (b == old)
 			continue;
 		if (b != NULL)

@@ -45,6 +45,7 @@ struct on {
 	uint8_t protocol, kind;
 	uint16_t zero; /* this is a key */
 };
+#define ON_OF(c) ((struct on){.value = (c)->value, .protocol = (c)->protocol, .kind = (c)->kind})
 
 /* What all rules of a policy share. Replaced when one of these changes, the rules with it. */
 struct policy_head {
@@ -83,29 +84,34 @@ struct policy {
 	const struct id_set *groups[2]; /* that it is in */
 };
 
+/* A rule where it is found, with what a verdict needs of it. */
 struct candidate {
 	const struct rule *rule;
-	uint32_t id;  /* of the rule; what follows is its, too */
+	uint64_t rank;
+	uint32_t id, policy;
+	uint32_t value; /* this and the next two: struct on */
+	uint8_t protocol, kind;
 	uint8_t lane; /* LANE(tier, enforced) */
-	uint8_t action;
-	bool connection_semantics, log;
+	uint8_t action : 2, connection_semantics : 1, log : 1;
 };
 #define LANES (2 * TIER_COUNT)
 #define LANE(tier, enforce) ((uint8_t)((tier) * 2 + !(enforce)))
 
-struct item {
-	struct candidate c;
-	struct on on;
-};
 struct bundle {
-	struct prefix key; /* of an atom: ip.w[0] is its id, len LEN_ATOM */
-	uint32_t n, room;
+	union {
+		struct prefix key; /* of an atom: ip.w[0] is its id, len LEN_ATOM */
+		struct {
+			uint8_t key_bytes[17];
+			uint8_t n, room; /* where the key has padding */
+		};
+	};
 	const struct spill *spill; /* instead of items, once there were more than ITEMS_MAX */
-	struct item v[];
+	struct candidate v[];
 };
 #define ITEMS_MAX 8
 #define LEN_ATOM 0xff
-static_assert(sizeof(struct bundle) + sizeof(struct item) == 64, "one cache line for one rule");
+static_assert(sizeof(struct bundle) + sizeof(struct candidate) == 64, "one cache line for one rule");
+static_assert(offsetof(struct prefix, len) == 16 && sizeof(struct prefix) == 24, "a key has padding behind its length");
 
 /* Which kinds of entries there are, so that a lookup tries no others. */
 struct shape {
@@ -254,9 +260,9 @@ int rule_check(const struct spec_rule *r, enum policy_tier tier, enum policy_dir
 static inline bool
 candidate_before(const struct candidate *a, const struct candidate *b)
 {
+	if (a->policy == b->policy)
+		return a->rank < b->rank;
 	const struct policy_head *x = a->rule->head, *y = b->rule->head;
-	if (x->id == y->id)
-		return a->rule->rank < b->rule->rank;
 	if (x->tier != TIER_NETWORK && x->priority != y->priority) /* NetworkPolicy has none */
 		return x->priority < y->priority;
 	return strcmp(x->name, y->name) < 0;
@@ -298,10 +304,9 @@ void rule_text(struct bytes *b, const struct spec_rule *r);
 
 /* policy_bundle.c: each returns what to use from now on, NULL when nothing is left. The old one is the caller's to discard,
  * unless it was changed in place. */
-const struct bundle *bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key, const struct on *on,
+const struct bundle *bundle_put(const struct bundle *b, struct txn *t, const struct prefix *key,
 				const struct candidate *c);
-const struct bundle *bundle_remove(const struct bundle *b, struct txn *t, const struct on *on,
-				   const struct candidate *c);
+const struct bundle *bundle_remove(const struct bundle *b, struct txn *t, const struct candidate *c);
 void bundle_free(const struct bundle *b, struct txn *t);
 
 /* policy_entry.c: what a rule puts into a group. The group is writable. */

@@ -97,12 +97,12 @@ query(uint32_t slot, const std::string &peer, uint16_t port)
 }
 
 void
-compare(const char *what, const Cost &small, const Cost &large)
+compare(const char *what, const Cost &small, const Cost &large, double most = 3)
 {
 	printf("%-52s warm %5.0f -> %5.0f ns, x%.2f; cold %5.0f -> %5.0f ns, x%.2f\n", what, small.warm, large.warm,
 	       large.warm / small.warm, small.cold, large.cold, large.cold / small.cold);
 	if (measured) {
-		EXPECT_LT(large.warm, small.warm * 3) << what;
+		EXPECT_LT(large.warm, small.warm * most) << what;
 		EXPECT_LT(large.cold, 20000) << what;
 	}
 }
@@ -166,7 +166,8 @@ TEST(PolicyScale, RulesByBlock)
 		}
 		ns[i] = cost(t, queries);
 	}
-	compare("10 -> 100,000 rules, nested blocks of all lengths", ns[0], ns[1]);
+	/* A dozen blocks around each address, in cache lines of their own. */
+	compare("10 -> 100,000 rules, nested blocks of all lengths", ns[0], ns[1], 5);
 }
 
 TEST(PolicyScale, RulesByPort)
