@@ -5,6 +5,7 @@ Everything a Lab makes (namespaces, processes, sockets, files) bears its process
 """
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -132,6 +133,10 @@ class Lab:
         self.close()
 
     def close(self):
+        # One signal more must not end the cleaning up.
+        if threading.current_thread() is threading.main_thread():
+            for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(s, signal.SIG_IGN)
         for p in reversed(self.processes):
             if p.alive():
                 p.p.send_signal(signal.SIGTERM)
@@ -300,6 +305,20 @@ class Lab:
             p.wait_output("ready", timeout)
         return p
 
+    def virtio_pod(self, name, ip, role="client"):
+        """A DPDK application over virtio-user. Role is Weft's: a client's peer is virtio-user in server mode, which may come back."""
+        return self.guest_pod(name, ip, role=role)
+
+    def virtio_start(self, name, mode="icmpecho"):
+        pod = self.pods[name]
+        path, server = f"{self.dir}/ports/{name}.sock", ""
+        if pod["role"] == "client":
+            server = ",server=1"
+            # Its own that an earlier one left: virtio-user does not bind over it.
+            if os.path.exists(path):
+                os.unlink(path)
+        return self._testpmd(name, f"net_virtio_user0,path={path}{server},queues=1,mac={pod['mac']}", mode)
+
     def dpdk_pod(self, name, ip, memif_id=0):
         mac = f"02:00:00:00:01:{int(ip.split('.')[-1]):02x}"
         self.pods[name] = {"ip": ip, "mac": mac, "id": memif_id}
@@ -309,12 +328,14 @@ class Lab:
     def testpmd_start(self, name, mode="icmpecho"):
         """A DPDK application over memif that answers ARP and ping."""
         pod = self.pods[name]
-        p = Process(self, f"testpmd-{name}-{len(self.processes)}", [
-            "dpdk-testpmd", "--no-huge", "-m", "64", "--no-shconf", "--no-telemetry", "--no-pci", "--lcores", "0@0,1@0",
-            f"--vdev=net_memif0,role=client,id={pod['id']},socket={self.dir}/ports/{name}.sock,socket-abstract=no,mac={pod['mac']}",
+        return self._testpmd(name, f"net_memif0,role=client,id={pod['id']},socket={self.dir}/ports/{name}.sock,socket-abstract=no,"
+                                   f"mac={pod['mac']}", mode)
+
+    def _testpmd(self, name, vdev, mode):
+        self.pods[name]["process"] = Process(self, f"testpmd-{name}-{len(self.processes)}", [
+            "dpdk-testpmd", "--no-huge", "-m", "64", "--no-shconf", "--no-telemetry", "--no-pci", "--lcores", "0@0,1@0", f"--vdev={vdev}",
             "--", f"--forward-mode={mode}", "--auto-start", "--no-mlockall", "--total-num-mbufs=2048", "--stats-period=3600"])
-        pod["process"] = p
-        return p
+        return self.pods[name]["process"]
 
     # -- traffic ------------------------------------------------------------------------------------------------
     def httpd(self, name, ip, text, netns, port=80, big=False):
@@ -338,3 +359,16 @@ class Lab:
     def ping(self, netns, ip, count=1, timeout=2, size=56):
         r = sh("ping", "-n", "-q", "-c", str(count), "-W", str(timeout), "-s", str(size), ip, netns=netns, check=False, timeout=count * (timeout + 1) + 10)
         return r.returncode == 0
+
+    def steady_ping(self, netns, ip, interval=0.05):
+        """A ping that goes on until steady_end, which says how many were sent and how many came back."""
+        return Process(self, f"ping-{ip}-{len(self.processes)}", ["ping", "-n", "-q", "-i", str(interval), ip], netns=netns)
+
+    def steady_end(self, p):
+        # The last one may be under way still.
+        time.sleep(0.2)
+        p.stop(signal.SIGINT)
+        m = re.search(r"(\d+) packets transmitted, (\d+) received", p.output())
+        if not m:
+            raise LabError(f"ping said {p.output()!r}")
+        return int(m.group(1)), int(m.group(2))
