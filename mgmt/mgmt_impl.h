@@ -175,6 +175,7 @@ struct open_port {
 	char name[WEFT_NAME_MAX + 1];
 	uint16_t id;
 	struct port_counters count; /* since it was opened */
+	uint64_t rx_bad;            /* what its peer broke: never became a packet */
 };
 struct open_port *open_ports(struct mgmt *m, uint32_t *n);
 

@@ -118,6 +118,8 @@ open_ports(struct mgmt *m, uint32_t *n)
 			continue;
 		snprintf(v[*n].name, sizeof(v[*n].name), "%s", o->name);
 		v[*n].id = o->seat->id;
+		for (unsigned int q = 0; q < PORT_MAX_QUEUES; q++)
+			v[*n].rx_bad += __atomic_load_n(&o->seat->port->stats[q].rx_bad, __ATOMIC_RELAXED);
 		v[(*n)++].count = o->seat->base;
 	}
 	pthread_mutex_unlock(&m->lock);

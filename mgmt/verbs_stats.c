@@ -100,10 +100,10 @@ port_stats(const struct open_port *p)
 		if (n->drop[r] != 0)
 			json_object_set_new(drops, drop_texts[r].name, json_integer((json_int_t)n->drop[r]));
 	}
-	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name", p->name, "rx", (json_int_t)n->rx,
-			 "rxBytes", (json_int_t)n->rx_bytes, "tx", (json_int_t)n->tx, "txBytes",
-			 (json_int_t)n->tx_bytes, "created", (json_int_t)n->created, "punted", (json_int_t)n->punted,
-			 "dropped", (json_int_t)dropped, "drops", drops);
+	return json_pack("{s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "name", p->name, "rx",
+			 (json_int_t)n->rx, "rxBytes", (json_int_t)n->rx_bytes, "rxBad", (json_int_t)p->rx_bad, "tx",
+			 (json_int_t)n->tx, "txBytes", (json_int_t)n->tx_bytes, "created", (json_int_t)n->created, "punted",
+			 (json_int_t)n->punted, "dropped", (json_int_t)dropped, "drops", drops);
 }
 
 json_t *

@@ -24,4 +24,16 @@ int socket_access_set(const char *path, const struct socket_access *a, struct er
  */
 int socket_clear(const char *path, int type, struct error *e);
 
+/* Would bind succeed at path, where nothing is? For who leaves binding to a library. 0, or -errno with *e. */
+int socket_try_bind(const char *path, int type, struct error *e);
+
+/*
+ * The connection at path, either end of it, that a library has just made and keeps to itself. Receiving the rest of a message then
+ * fails after ms milliseconds, sending at once when the peer does not read. A descriptor of it that the caller must close, or -1.
+ */
+int socket_adopt(const char *path, unsigned int ms);
+
+/* Bytes, with what the kernel adds, that the peer has not read. */
+unsigned int socket_unread(int fd);
+
 #endif

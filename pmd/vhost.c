@@ -1,302 +1,357 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vhost-user ports on librte_vhost's own calls (a PMD would cost one of 32 ethdevs).
+ * The library's event thread tells us of connections, devices and rings. Who waits for whom, in librte_vhost 22.11:
  *
- * The library's event thread tells us of devices and rings (callbacks below); workers read what they left in atomics. The
- * callbacks never take the port lock: unregistering, under that lock, waits for them.
+ * - destroy_device is called without the rings' locks (GET_VRING_BASE, RESET_OWNER and the end of a connection are not
+ * among the messages for which they are taken), so on the event thread it may wait for a grace period, and does.
+ * - vring_state_changed is called with all ring locks of the device held. A worker may be spinning on one in enqueue,
+ * so it must not wait for workers, nor for the lock of somebody who does; and need not, since those locks keep the
+ * workers out.
+ * - Unregistering calls destroy_device with the library's own mutex held. The event thread may want that one while it
+ * holds ring locks of another device (SET_FEATURES), on which a worker spins: waiting for a grace period there would be
+ * a deadlock of three. So we take the guests from the workers first, and unregister then.
  *
- * When a worker must be out: destroy_device is called without the rings' locks held (GET_VRING_BASE, RESET_OWNER and the end of the connection are not
- * among the messages for which the library takes them), so it may wait for a grace period, and does: afterwards the library frees
- * what enqueue and dequeue use. vring_state_changed is called with the ring's lock held, on which a worker may be spinning in
- * enqueue: waiting there would never end, and need not be done, since the lock is what keeps the worker out.
+ * The callbacks never take the port lock: unregistering, under that lock, waits for them. When it returns, none runs
+ * any more.
  */
+#include "vhost.h"
+
 #include <pthread.h>
 #include <stdlib.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <weft/base.h>
-
-#include <linux/virtio_net.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
 
-#include <rte_ether.h>
-#include <rte_tcp.h>
-#include <rte_udp.h>
+#include <rte_log.h>
 #include <rte_vhost.h>
 
-#include <weft/offload.h>
-#include <weft/port.h>
+#include <weft/port_event.h>
 #include <weft/rcu.h>
 
 #include "port_core.h"
 #include "socket.h"
 
-#define NO_DEVICE (-1)
-#define RINGS (2 * PORT_MAX_QUEUES)
-#define LIBRARY_BURST 32 /* MAX_PKT_BURST of lib/vhost */
+#define TICK_MS 500
+#define GUESTS_MAX 8          /* connections at one socket; the library has 1024 devices for all */
+#define REST_MS 50            /* for the rest of a message; QEMU and virtio_user send each in one piece */
+#define UNREAD_MAX (64 << 10) /* a peer asks a few questions at a time */
+#define PAUSE_TICKS 6
 
-/* Segmentation is not offered yet: what it would bring must first be able to leave by every kind of port. */
-#define NOT_OFFERED                                                                                                       \
-	(1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6 | 1ULL << VIRTIO_NET_F_HOST_UFO |               \
-	 1ULL << VIRTIO_NET_F_HOST_ECN | 1ULL << VIRTIO_NET_F_GUEST_TSO4 | 1ULL << VIRTIO_NET_F_GUEST_TSO6 |             \
-	 1ULL << VIRTIO_NET_F_GUEST_UFO | 1ULL << VIRTIO_NET_F_GUEST_ECN)
+/* Segmentation is not offered yet: what it would bring must first be able to leave by every kind of port. An MTU we do
+ * not know. */
+#define NOT_OFFERED                                                                                                    \
+	(1ULL << VIRTIO_NET_F_GSO | 1ULL << VIRTIO_NET_F_HOST_TSO4 | 1ULL << VIRTIO_NET_F_HOST_TSO6 |                  \
+	 1ULL << VIRTIO_NET_F_HOST_UFO | 1ULL << VIRTIO_NET_F_HOST_ECN | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |             \
+	 1ULL << VIRTIO_NET_F_GUEST_TSO6 | 1ULL << VIRTIO_NET_F_GUEST_UFO | 1ULL << VIRTIO_NET_F_GUEST_ECN |           \
+	 1ULL << VIRTIO_NET_F_MTU)
+#define PROTOCOL_NOT_OFFERED (1ULL << VHOST_USER_PROTOCOL_F_NET_MTU | 1ULL << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)
 
-struct vhost {
-	struct port *port;
-	char path[108];
-	int vid;                   /* the device, or NO_DEVICE; atomic */
-	uint8_t enabled[RINGS];    /* by the guest; atomic */
-	uint8_t greet[RINGS];      /* signal this ring once, from the worker that owns it; atomic */
-	TAILQ_ENTRY(vhost) all;
-};
+/* Ports, their guests, and who is running. Never held while waiting for anything. */
+static TAILQ_HEAD(, vhost) ports = TAILQ_HEAD_INITIALIZER(ports);
+static struct guest *guests[RTE_MAX_VHOST_DEVICE];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* The library names a device by its socket's path. The lock orders callbacks with open and close, nothing else. */
-static TAILQ_HEAD(, vhost) devices = TAILQ_HEAD_INITIALIZER(devices);
-static pthread_mutex_t devices_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct guest *
+guest_of(int vid)
+{
+	pthread_mutex_lock(&lock);
+	struct guest *g = vid >= 0 && vid < RTE_MAX_VHOST_DEVICE ? guests[vid] : NULL;
+	pthread_mutex_unlock(&lock);
+	return g; /* stays: what removes it is a callback of the same connection, or a close that waits for those */
+}
 
-static struct vhost *
-device_find(int vid)
+static void
+guest_free(struct guest *g)
+{
+	if (g->fd >= 0)
+		close(g->fd);
+	free(g);
+}
+
+static void
+guest_remove(struct guest *g)
+{
+	pthread_mutex_lock(&lock);
+	TAILQ_REMOVE(&g->v->guests, g, all);
+	guests[g->vid] = NULL;
+	pthread_mutex_unlock(&lock);
+	guest_free(g);
+}
+
+/* With the lock: the port has no guest, here is one. Each of its rings is signalled, since a guest may sleep from
+ * before a restart of ours. */
+static void
+publish(struct vhost *v, struct guest *g)
+{
+	for (unsigned int r = 0; r < VHOST_RINGS; r++)
+		g->ring[r].greet = 1;
+	__atomic_store_n(&v->port->offloads, g->csum ? PORT_TX_CSUM : 0u, __ATOMIC_RELAXED);
+	__atomic_store_n(&v->guest, g, __ATOMIC_RELEASE);
+}
+
+/* The workers are out of the guest when this returns, and with the next one that is ready. */
+static void
+guest_stop(struct guest *g)
+{
+	struct vhost *v = g->v;
+	struct guest *next;
+	pthread_mutex_lock(&lock);
+	g->running = false;
+	bool served = v->guest == g;
+	if (served)
+		__atomic_store_n(&v->guest, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lock);
+	if (!served)
+		return;
+	rcu_synchronize();
+	pthread_mutex_lock(&lock);
+	TAILQ_FOREACH(next, &v->guests, all)
+	if (next->running && v->guest == NULL && !v->closing)
+		publish(v, next);
+	bool up = v->guest != NULL;
+	pthread_mutex_unlock(&lock);
+	port_set_up(v->port, up);
+}
+
+static int
+on_new_connection(int vid)
 {
 	char path[PATH_MAX];
-	struct vhost *v, *found = NULL;
-	if (rte_vhost_get_ifname(vid, path, sizeof(path)) < 0)
-		return NULL;
-	pthread_mutex_lock(&devices_lock);
-	TAILQ_FOREACH(v, &devices, all)
+	struct vhost *v;
+	struct guest *g = calloc(1, sizeof(*g)), *other;
+	unsigned int n = 0;
+	if (g == NULL || rte_vhost_get_ifname(vid, path, sizeof(path)) < 0) {
+		free(g);
+		return -1;
+	}
+	/* The library reads and answers in blocking calls, on the one thread that all ports share, with ring locks
+	 * held. */
+	g->fd = socket_adopt(path, REST_MS);
+	g->vid = vid;
+	pthread_mutex_lock(&lock);
+	TAILQ_FOREACH(v, &ports, all)
 	if (strcmp(v->path, path) == 0)
-		found = v;
-	pthread_mutex_unlock(&devices_lock);
-	return found; /* stays: close unregisters first, which waits until no callback runs */
+		break;
+	if (v != NULL)
+		TAILQ_FOREACH(other, &v->guests, all)
+	n++;
+	bool welcome = v != NULL && !v->closing && v->pause == 0 && n < GUESTS_MAX;
+	if (welcome) {
+		g->v = v;
+		guests[vid] = g;
+		TAILQ_INSERT_TAIL(&v->guests, g, all);
+	}
+	pthread_mutex_unlock(&lock);
+	if (!welcome)
+		guest_free(g);
+	return welcome ? 0 : -1;
+}
+
+static void
+on_destroy_connection(int vid)
+{
+	struct guest *g = guest_of(vid);
+	if (g == NULL)
+		return;
+	guest_stop(g);
+	guest_remove(g);
 }
 
 static int
 on_new_device(int vid)
 {
-	struct vhost *v = device_find(vid);
+	struct guest *g = guest_of(vid);
 	uint64_t features = 0;
-	if (v == NULL)
+	if (g == NULL)
 		return -1;
 	rte_vhost_get_negotiated_features(vid, &features);
-	bool csum = features & 1ULL << VIRTIO_NET_F_GUEST_CSUM;
-	__atomic_store_n(&v->port->offloads, csum ? PORT_TX_CSUM : 0u, __ATOMIC_RELAXED);
-	/* A guest that sleeps since before a restart of ours waits for a signal that was never sent. */
-	for (unsigned int r = 0; r < RINGS; r++)
-		__atomic_store_n(&v->greet[r], 1, __ATOMIC_RELAXED);
-	__atomic_store_n(&v->vid, vid, __ATOMIC_RELEASE);
-	port_set_up(v->port, true);
+	g->csum = features & 1ULL << VIRTIO_NET_F_GUEST_CSUM;
+	g->packed = features & 1ULL << VIRTIO_F_RING_PACKED;
+	pthread_mutex_lock(&lock);
+	g->running = true;
+	if (g->v->guest == NULL && !g->v->closing)
+		publish(g->v, g);
+	bool up = g->v->guest != NULL;
+	pthread_mutex_unlock(&lock);
+	port_set_up(g->v->port, up);
 	return 0;
 }
 
 static void
 on_destroy_device(int vid)
 {
-	struct vhost *v = device_find(vid);
-	if (v == NULL || __atomic_load_n(&v->vid, __ATOMIC_RELAXED) != vid)
-		return;
-	__atomic_store_n(&v->vid, NO_DEVICE, __ATOMIC_RELEASE);
-	rcu_synchronize();
-	port_set_up(v->port, false);
+	struct guest *g = guest_of(vid);
+	if (g != NULL)
+		guest_stop(g);
 }
 
 static int
 on_vring_state(int vid, uint16_t ring, int enable)
 {
-	struct vhost *v = device_find(vid);
-	if (v != NULL && ring < RINGS)
-		__atomic_store_n(&v->enabled[ring], enable != 0, __ATOMIC_RELEASE);
+	struct guest *g = guest_of(vid);
+	uint16_t rx = 0, tx = 0;
+	if (g == NULL || ring >= VHOST_RINGS)
+		return 0;
+	__atomic_store_n(&g->ring[ring].restart, 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->ring[ring].enabled, enable != 0, __ATOMIC_RELEASE);
+	for (uint16_t pair = 0; pair < VHOST_RINGS / 2; pair++) {
+		if (g->ring[2 * pair + 1].enabled)
+			rx = (uint16_t)(pair + 1);
+		if (g->ring[2 * pair].enabled && tx == pair)
+			tx = (uint16_t)(pair + 1);
+	}
+	__atomic_store_n(&g->rx_pairs, rx, __ATOMIC_RELAXED);
+	__atomic_store_n(&g->tx_pairs, tx, __ATOMIC_RELAXED);
 	return 0;
-}
-
-static void
-on_destroy_connection(int vid)
-{
-	struct vhost *v = device_find(vid);
-	for (unsigned int r = 0; v != NULL && r < RINGS; r++)
-		__atomic_store_n(&v->enabled[r], 0, __ATOMIC_RELAXED);
 }
 
 static const struct rte_vhost_device_ops callbacks = {
+	.new_connection = on_new_connection,
+	.destroy_connection = on_destroy_connection,
 	.new_device = on_new_device,
 	.destroy_device = on_destroy_device,
 	.vring_state_changed = on_vring_state,
-	.destroy_connection = on_destroy_connection,
 };
 
-/* The device behind a ring that may be used now, or NO_DEVICE. */
-static inline int
-device_of(struct vhost *v, unsigned int ring)
+/* What is offered depends on nothing but this program: a guest that comes back finds what it had. */
+static int
+driver_prepare(const char *path)
 {
-	int vid = __atomic_load_n(&v->vid, __ATOMIC_ACQUIRE);
-	if (vid == NO_DEVICE || !__atomic_load_n(&v->enabled[ring], __ATOMIC_RELAXED))
-		return NO_DEVICE;
-	if (unlikely(__atomic_load_n(&v->greet[ring], __ATOMIC_RELAXED))) {
-		__atomic_store_n(&v->greet[ring], 0, __ATOMIC_RELAXED);
-		rte_vhost_vring_call(vid, (uint16_t)ring);
-	}
-	return vid;
+	uint64_t protocol;
+	if (rte_vhost_driver_disable_features(path, NOT_OFFERED) < 0 ||
+	    rte_vhost_driver_get_protocol_features(path, &protocol) < 0 ||
+	    rte_vhost_driver_set_protocol_features(path, protocol & ~PROTOCOL_NOT_OFFERED) < 0)
+		return -1;
+	return rte_vhost_driver_callback_register(path, &callbacks);
+}
+
+static int
+driver_start(struct vhost *v)
+{
+	uint64_t flags = RTE_VHOST_USER_LINEARBUF_SUPPORT | RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS |
+			 (v->client ? RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT : 0);
+	if (rte_vhost_driver_register(v->path, flags) < 0)
+		return -1;
+	if (driver_prepare(v->path) == 0 && rte_vhost_driver_start(v->path) == 0)
+		return 0;
+	rte_vhost_driver_unregister(v->path);
+	return -1;
 }
 
 /*
- * Without RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS the library says of a partial checksum what a sender would: which L4 protocol, and
- * how long the headers before it are, after it has checked both against the frame.
+ * The library's own reconnecting leaves a dangling entry behind when a port is closed while its server goes away. That
+ * nobody listens yet is no news, every half second; the levels below are of the library's whole configuration log, for
+ * the moment of one connect().
  */
-static bool
-mark_received(struct rte_mbuf *m)
-{
-	uint64_t l4 = m->ol_flags & RTE_MBUF_F_TX_L4_MASK;
-	uint16_t start = (uint16_t)(m->l2_len + m->l3_len);
-	m->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
-	if (likely(l4 == 0))
-		return true;
-	if (l4 == RTE_MBUF_F_TX_TCP_CKSUM)
-		offload_rx_partial(m, start, offsetof(struct rte_tcp_hdr, cksum));
-	else if (l4 == RTE_MBUF_F_TX_UDP_CKSUM)
-		offload_rx_partial(m, start, offsetof(struct rte_udp_hdr, dgram_cksum));
-	else
-		return false; /* SCTP's CRC is not offered */
-	return true;
-}
-
-static uint16_t
-vhost_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
-{
-	struct vhost *v = p->priv;
-	uint16_t ring = (uint16_t)(2 * queue + 1), kept = 0;
-	int vid = device_of(v, ring);
-	if (vid == NO_DEVICE)
-		return 0;
-	uint16_t got = rte_vhost_dequeue_burst(vid, ring, p->pool, m, n);
-	for (uint16_t i = 0; i < got; i++) {
-		if (likely(m[i]->nb_segs == 1 && mark_received(m[i]))) {
-			m[kept++] = m[i];
-		} else {
-			p->stats[queue].rx_bad++;
-			rte_pktmbuf_free(m[i]);
-		}
-	}
-	return kept;
-}
-
 static void
-mark_sent(struct rte_mbuf *m, bool able)
+connect_try(struct vhost *v)
 {
-	m->ol_flags &= ~RTE_MBUF_F_TX_OFFLOAD_MASK;
-	if (likely(!offload_is_partial(m)))
-		return;
-	bool udp = offload_csum_offset(m) == offsetof(struct rte_udp_hdr, dgram_cksum);
-	if (!able) { /* it could when the packet was judged: another guest has come since */
-		offload_complete(m, rte_pktmbuf_data_len(m), udp);
-		return;
-	}
-	m->ol_flags |= udp ? RTE_MBUF_F_TX_UDP_CKSUM : RTE_MBUF_F_TX_TCP_CKSUM;
-	m->l2_len = sizeof(struct rte_ether_hdr);
-	m->l3_len = (uint64_t)(offload_csum_start(m) - sizeof(struct rte_ether_hdr)) & 511;
+	int type = rte_log_register("lib.vhost.config"), level = type >= 0 ? rte_log_get_level((uint32_t)type) : -1;
+	if (level >= 0)
+		rte_log_set_level((uint32_t)type, RTE_MIN((uint32_t)level, RTE_LOG_ERR));
+	v->registered = driver_start(v) == 0;
+	if (level >= 0)
+		rte_log_set_level((uint32_t)type, (uint32_t)level);
 }
 
-static uint16_t
-vhost_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
-{
-	struct vhost *v = p->priv;
-	uint16_t ring = (uint16_t)(2 * queue);
-	int vid = device_of(v, ring);
-	if (vid == NO_DEVICE)
-		return 0;
-	bool able = __atomic_load_n(&p->offloads, __ATOMIC_RELAXED) & PORT_TX_CSUM;
-	for (uint16_t i = 0; i < n; i++)
-		mark_sent(m[i], able);
-	/* The library takes no more than its own burst at a time. */
-	uint16_t sent = 0, took;
-	do {
-		uint16_t want = (uint16_t)RTE_MIN(n - sent, LIBRARY_BURST);
-		took = rte_vhost_enqueue_burst(vid, ring, m + sent, want);
-		sent = (uint16_t)(sent + took);
-		if (took < want)
-			break;
-	} while (sent < n);
-	rte_pktmbuf_free_bulk(m, sent); /* copied, not taken */
-	p->stats[queue].tx_full += sent < n;
-	return sent;
-}
-
-static int
-vhost_register(struct vhost *v, bool client, struct error *e)
-{
-	uint64_t flags = RTE_VHOST_USER_LINEARBUF_SUPPORT | (client ? RTE_VHOST_USER_CLIENT : 0);
-	if (rte_vhost_driver_register(v->path, flags) < 0)
-		return error_at(e, -EINVAL, "socket", "librte_vhost refuses %s", v->path);
-	if (rte_vhost_driver_disable_features(v->path, NOT_OFFERED) < 0 ||
-	    rte_vhost_driver_callback_register(v->path, &callbacks) < 0 || rte_vhost_driver_start(v->path) < 0) {
-		rte_vhost_driver_unregister(v->path);
-		return error_at(e, -EADDRNOTAVAIL, "socket", "cannot %s %s", client ? "connect to" : "listen on", v->path);
-	}
-	return 0;
-}
-
+/* A peer that asks and does not read has the library wait in each answer, rings locked. The library does not notice;
+ * this does. */
 static void
-device_unlist(struct vhost *v)
+on_tick(void *arg)
 {
-	pthread_mutex_lock(&devices_lock);
-	TAILQ_REMOVE(&devices, v, all);
-	pthread_mutex_unlock(&devices_lock);
-}
-
-static int
-vhost_open(struct port *p, const struct spec_port *spec, struct error *e)
-{
-	struct vhost *v = p->priv;
-	struct socket_access access;
-	bool client = spec->role == ROLE_CLIENT;
-	v->port = p;
-	v->vid = NO_DEVICE;
-	p->n_rxq = p->n_txq = spec->queues != 0 ? spec->queues : 1;
-	p->mtu = spec->mtu != 0 ? spec->mtu : 1500;
-	int rc = port_socket_path(spec->socket, v->path, sizeof(v->path), e);
-	if (rc == 0)
-		rc = socket_access_of(spec, &access, e);
-	if (rc == 0 && !client)
-		rc = socket_clear(v->path, SOCK_STREAM, e);
-	if (rc < 0)
-		return rc;
-	pthread_mutex_lock(&devices_lock);
-	TAILQ_INSERT_TAIL(&devices, v, all);
-	pthread_mutex_unlock(&devices_lock);
-	rc = vhost_register(v, client, e);
-	if (rc < 0) {
-		device_unlist(v);
-		return rc;
+	struct vhost *v = arg;
+	struct guest *g;
+	pthread_mutex_lock(&lock);
+	v->pause -= v->pause > 0;
+	TAILQ_FOREACH(g, &v->guests, all)
+	if (g->fd >= 0 && socket_unread(g->fd) > UNREAD_MAX) {
+		shutdown(g->fd, SHUT_RDWR);
+		v->pause = PAUSE_TICKS;
 	}
-	if (!client)
-		rc = socket_access_set(v->path, &access, e);
-	if (rc < 0) {
+	bool try = v->client && TAILQ_EMPTY(&v->guests);
+	pthread_mutex_unlock(&lock);
+	if (!try)
+		return;
+	if (v->registered)
 		rte_vhost_driver_unregister(v->path);
-		device_unlist(v);
-	}
-	return rc;
+	connect_try(v);
 }
 
 static void
 vhost_close(struct port *p)
 {
 	struct vhost *v = p->priv;
-	rte_vhost_driver_unregister(v->path);
-	device_unlist(v);
+	struct guest *g;
+	port_event_remove(v->tick);
+	pthread_mutex_lock(&lock);
+	v->closing = true;
+	__atomic_store_n(&v->guest, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lock);
+	rcu_synchronize();
+	if (v->registered)
+		rte_vhost_driver_unregister(v->path);
+	/* It tells of devices that it destroys, not of connections. */
+	while ((g = TAILQ_FIRST(&v->guests)) != NULL)
+		guest_remove(g);
+	pthread_mutex_lock(&lock);
+	TAILQ_REMOVE(&ports, v, all);
+	pthread_mutex_unlock(&lock);
+}
+
+static int
+listen_at(struct vhost *v, const struct spec_port *spec, struct error *e)
+{
+	struct socket_access access;
+	int rc = socket_access_of(spec, &access, e);
+	if (rc == 0)
+		rc = socket_clear(v->path, SOCK_STREAM, e);
+	if (rc == 0)
+		rc = socket_try_bind(v->path, SOCK_STREAM, e);
+	if (rc == 0 && driver_start(v) < 0)
+		rc = error_at(e, -EADDRNOTAVAIL, "socket", "librte_vhost cannot listen on %s", v->path);
+	v->registered = rc == 0;
+	return rc == 0 ? socket_access_set(v->path, &access, e) : rc;
+}
+
+static int
+vhost_open(struct port *p, const struct spec_port *spec, struct error *e)
+{
+	struct vhost *v = p->priv;
+	v->port = p;
+	v->client = spec->role == ROLE_CLIENT;
+	TAILQ_INIT(&v->guests);
+	int rc = port_socket_path(spec->socket, v->path, sizeof(v->path), e);
+	if (rc < 0)
+		return rc;
+	pthread_mutex_lock(&lock);
+	TAILQ_INSERT_TAIL(&ports, v, all);
+	pthread_mutex_unlock(&lock);
+	v->tick = port_timer_add(TICK_MS, on_tick, v);
+	if (v->tick == NULL)
+		rc = error_set(e, -errno, "timer: %s", strerror(errno));
+	else if (v->client)
+		connect_try(v);
+	else
+		rc = listen_at(v, spec, e);
+	if (rc < 0)
+		vhost_close(p);
+	return rc;
 }
 
 static void
 vhost_describe(const struct port *p, char *buf, size_t size)
 {
-	const struct vhost *v = p->priv;
-	unsigned int pairs = 0;
-	if (__atomic_load_n(&v->vid, __ATOMIC_RELAXED) == NO_DEVICE) {
-		snprintf(buf, size, "waiting for a guest");
-		return;
-	}
-	for (unsigned int q = 0; q < p->n_rxq; q++)
-		pairs += __atomic_load_n(&v->enabled[2 * q + 1], __ATOMIC_RELAXED) != 0;
-	snprintf(buf, size, "connected, %u queue%s%s", pairs, pairs == 1 ? "" : "s",
-		 __atomic_load_n(&p->offloads, __ATOMIC_RELAXED) & PORT_TX_CSUM ? ", checksum offload" : "");
+	struct vhost *v = p->priv;
+	pthread_mutex_lock(&lock);
+	const struct guest *g = v->guest;
+	if (g == NULL)
+		snprintf(buf, size, "waiting for a guest%s", v->client ? " that listens" : "");
+	else
+		snprintf(buf, size, "connected, %u queue%s%s", g->rx_pairs, g->rx_pairs == 1 ? "" : "s",
+			 g->csum ? ", checksum offload" : "");
+	pthread_mutex_unlock(&lock);
 }
 
 const struct port_ops vhost_ops = {

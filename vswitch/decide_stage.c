@@ -185,6 +185,8 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	int rc = open_connection(w, b, i, &v);
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
+		if (unlikely(v.keep))
+			__atomic_fetch_or(&conn_view(w->conns)->cold[p->ref >> 1].flags, CONN_KEEP, __ATOMIC_RELAXED);
 		p->hop = v.hop[0];
 		if (packet_fits(b, i))
 			burst_move(b, i, STAGE_REWRITE);

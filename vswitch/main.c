@@ -319,6 +319,8 @@ main(int argc, char **argv)
 	if (read_options(argc, argv, &status) != 0)
 		return status;
 	setlinebuf(stdout);
+	openlog("weftd", LOG_PID | LOG_PERROR, LOG_DAEMON);
+	setlogmask(LOG_UPTO(weftd.settings.log_level));
 	/* Before any thread exists, so that all of them leave these to us. */
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGTERM);

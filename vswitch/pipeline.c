@@ -6,12 +6,12 @@
 /*
  * A packet's life, in order. A stage hands a packet to one further down, drops it for a reason, or sends it:
  *
- *   parse --> decap --> track --+--> relate ----+--> rewrite --> forward --> encap --> transmit
- *     |         (tunnel)        |  (ICMP error) |                  ^
- *     |                         +--> decide ----+                  |
- *     |                          (no standing decision)            |
- *     +----------------------------> respond ----------------------+
- *                          (ARP, ND, ICMP, TCP reset)
+ *   parse --> decap --+--> track --+------------------> rewrite --> forward --> encap --> transmit
+ *     |     (tunnel)  |            +--> decide -----------^          ^ ^      (tunnel)
+ *     |               |             (no standing decision)           | |
+ *     |               +--> relate (ICMP errors) ---------------------+ |
+ *     +--------------------------> respond ----------------------------+
+ *                          (ARP, ND, echo, ICMP errors, TCP resets)
  */
 const struct stage_row pipeline[STAGE_COUNT] = {
 	[STAGE_PARSE] = {"parse", parse_run, "find and check the headers; whose packet, in which network"},

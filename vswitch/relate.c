@@ -100,12 +100,9 @@ translate_quote(struct burst *b, uint32_t i, const struct quote *q, const struct
 	uint8_t *l4 = packet_at(b, i, q->l4);
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, q->l3);
-		const uint32_t now[2] = {sent->src.w[3], sent->dst.w[3]};
-		uint32_t delta = 0;
-		for (int k = 0; k < 2; k++) {
-			uint32_t old = (&ip->src_addr)[k];
-			delta += (uint16_t)~old + (uint32_t)(uint16_t) ~(old >> 16) + (now[k] & 0xffff) + (now[k] >> 16);
-		}
+		uint32_t now[2] = {sent->src.w[3], sent->dst.w[3]}, was[2] = {ip->src_addr, ip->dst_addr}, delta = 0;
+		for (int k = 0; k < 2; k++)
+			delta += (uint16_t)~was[k] + (uint32_t)(uint16_t) ~(was[k] >> 16) + (now[k] & 0xffff) + (now[k] >> 16);
 		ip->src_addr = now[0];
 		ip->dst_addr = now[1];
 		checksum_add(&ip->hdr_checksum, delta);

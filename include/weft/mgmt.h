@@ -78,7 +78,7 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *   status  -> {"version","uptimeSeconds","epoch","objects":{kind:n},"workers":[{"id","core","numa","rxQueues":[{"port","queue"}]}],
  *              "connections":{"used","capacity","halfOpen"},"books":{"rx","created","tx","dropped","merged","punted","held","difference"}, extra}
  *   stats   -> {"workers":[{"id","core","turns","busyTurns","busyCycles","packets","bursts","handed","decided","connCreated","connExpired",
- *              "held","stages":[{"name","cycles","packets"}]}],"ports":[{"name","rx","rxBytes","tx","txBytes","created","punted",
+ *              "held","stages":[{"name","cycles","packets"}]}],"ports":[{"name","rx","rxBytes","rxBad","tx","txBytes","created","punted",
  *              "dropped","drops":{reason:n}}],"tscHz"}
  *   drops   {"port"?} -> {"drops":[{"port","reason","packets","help"}],"total":[{"reason","packets","help"}]}, none that is zero;
  *           total also counts ports that are gone

@@ -156,7 +156,7 @@ TEST_F(Link, NdFromFarAwayIsDropped)
 
 TEST_F(Link, TheGatewayAnswersEcho)
 {
-	for (const std::string &to : {"10.244.1.1", "fd00:244:1::1", "fe80::1"}) {
+	for (std::string to : {"10.244.1.1", "fd00:244:1::1", "fe80::1"}) {
 		sw.send("a", sw.to("a", to).echo(77, 3).data("ping"));
 		Frame f = sw.take("a");
 		EXPECT_EQ(f.icmp_type(), is6(to) ? 129 : 0);

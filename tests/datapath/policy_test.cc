@@ -150,6 +150,15 @@ TEST_F(Policy, DiscoveryPassesUnderDefaultDeny)
 	EXPECT_EQ(sw.take_all("db").size(), 1u);
 }
 
+TEST_F(Policy, ConnectionSemanticsKeepsWhatIsEstablished)
+{
+	policy("allow", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\",\"ingress\":[{\"action\":\"accept\"}]");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	policy("allow", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\"");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "what is established stays";
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4001)) << "what is new obeys";
+}
+
 TEST_F(Policy, ADryRunDropsNothing)
 {
 	policy("dry", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"enforce\":false");

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -19,6 +20,30 @@ GATEWAY_MAC = "02:00:00:00:00:01"
 NODE_IP, REMOTE_IP = "192.0.2.1", "192.0.2.2"
 REMOTE_VXLAN_MAC = "02:00:00:00:02:01"
 VNI = 100
+
+UDP_ECHO = """import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], int(sys.argv[2])))
+while True:
+    data, who = s.recvfrom(65536)
+    s.sendto(data, who)
+"""
+# Asks again as a resolver does: the first question may find a neighbour that is not resolved yet.
+UDP_ASK = """import socket, sys
+s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(0.5)
+if int(sys.argv[5]):
+    s.bind(("", int(sys.argv[5])))
+s.connect((sys.argv[1], int(sys.argv[2])))
+for i in range(int(2 * float(sys.argv[4]))):
+    try:
+        s.send(sys.argv[3].encode())
+        print(s.recv(65536).decode(), end="")
+        sys.exit(0)
+    except OSError:
+        pass
+sys.exit(1)
+"""
 
 
 class LabError(Exception):
@@ -223,7 +248,10 @@ class Lab:
 
     def node_objects(self):
         """The node itself: its uplink (one end of a veth pair) and its host port. Makes the wire to the remote node."""
-        sh("ip", "link", "add", f"{self.tag[:12]}u", "netns", self.node, "type", "veth", "peer", "name", "up0", "netns", self.netns("remote"))
+        # One queue at both ends, or af_xdp is refused, or loses the flows of the others (LAB).
+        one = ("numtxqueues", "1", "numrxqueues", "1")
+        sh("ip", "link", "add", f"{self.tag[:12]}u", *one, "netns", self.node, "type", "veth", "peer", "name", "up0", *one,
+           "netns", self.netns("remote"))
         sh("ip", "link", "set", f"{self.tag[:12]}u", "name", "up0", netns=self.node)
         sh("ip", "link", "set", "up0", "up", netns=self.node)
         return [
@@ -339,13 +367,13 @@ class Lab:
 
     # -- traffic ------------------------------------------------------------------------------------------------
     def httpd(self, name, ip, text, netns, port=80, big=False):
-        """A web server of busybox: / answers `text`, /big 100 MB."""
+        """A web server of busybox: / answers `text`, /big 100 MB, or `big` MB."""
         www = os.path.join(self.dir, f"www-{name}")
         os.makedirs(www, exist_ok=True)
         with open(os.path.join(www, "index.html"), "w") as f:
             f.write(text + "\n")
         if big:
-            sh("dd", "if=/dev/urandom", f"of={www}/big", "bs=1M", "count=100")
+            sh("dd", "if=/dev/urandom", f"of={www}/big", "bs=1M", f"count={100 if big is True else big}")
         bind = f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
         p = Process(self, f"httpd-{name}", ["busybox", "httpd", "-f", "-p", bind, "-h", www], netns=netns)
         p.www = www
@@ -372,3 +400,15 @@ class Lab:
         if not m:
             raise LabError(f"ping said {p.output()!r}")
         return int(m.group(1)), int(m.group(2))
+
+    def python(self, name, netns, script, *args):
+        """A Python program of a few lines in a namespace, going on until it is stopped."""
+        return Process(self, f"{name}-{len(self.processes)}", [sys.executable, "-u", "-c", script, *map(str, args)], netns=netns)
+
+    def udp_echo(self, name, netns, ip, port):
+        return self.python(f"echo-{name}", netns, UDP_ECHO, ip, port)
+
+    def udp_ask(self, netns, ip, port, text="hello", timeout=5, source=0):
+        """What comes back from a UDP echo server, or None."""
+        r = sh(sys.executable, "-c", UDP_ASK, ip, str(port), text, str(timeout), str(source), netns=netns, check=False, timeout=timeout + 10)
+        return r.stdout if r.returncode == 0 else None

@@ -38,9 +38,8 @@ def expect(condition, text):
         raise LabError(text)
 
 
-def main(story, **lab):
-    """Run story(lab, steps) in a Lab of its own; exit as its steps did."""
-    steps = Steps()
+def run(steps, story, **lab):
+    """story(lab, steps) in a Lab of its own."""
     try:
         with Lab(**lab) as the_lab:
             try:
@@ -54,4 +53,10 @@ def main(story, **lab):
     except LabError as e:
         print(f"lab: {e}")
         steps.failed += 1
+
+
+def main(story, **lab):
+    """Run one story; exit as its steps did."""
+    steps = Steps()
+    run(steps, story, **lab)
     sys.exit(steps.finish())

@@ -47,10 +47,11 @@ inline void eal_start()
 	while (!CPU_ISSET(cpu, &cpus))
 		cpu++;
 	std::string lcores = "--lcores=0@" + std::to_string(cpu), prefix = "--file-prefix=test" + std::to_string(getpid());
-	std::vector<std::string> args = {"test", lcores, prefix, "--no-huge", "--no-shconf", "--no-telemetry", "--no-pci", "-m", "256", "--log-level=4"};
-	static std::vector<char *> argv;
+	static std::vector<std::string> args; // EAL keeps pointers into them
+	args = {"test", lcores, prefix, "--no-huge", "--no-shconf", "--no-telemetry", "--no-pci", "-m", "256", "--log-level=4"};
+	std::vector<char *> argv;
 	for (auto &a : args)
-		argv.push_back(strdup(a.c_str()));
+		argv.push_back(&a[0]);
 	if (rte_eal_init((int)argv.size(), argv.data()) < 0)
 		abort();
 	sched_setaffinity(0, sizeof(cpus), &cpus); // EAL pinned us; threads that tests start choose for themselves
@@ -239,7 +240,8 @@ public:
 	{
 		struct rte_mbuf *m = rte_pktmbuf_alloc(the_pool);
 		ASSERT_NE(m, nullptr);
-		memcpy(rte_pktmbuf_append(m, (uint16_t)frame.size()), frame.data(), frame.size());
+		if (!frame.empty())
+			memcpy(rte_pktmbuf_append(m, (uint16_t)frame.size()), frame.data(), frame.size());
 		if (csum_start >= 0)
 			offload_rx_partial(m, (uint16_t)csum_start, (uint16_t)csum_offset);
 		ASSERT_EQ(test_port_give(find(name), 0, m), 0);
