@@ -84,31 +84,27 @@ socket_try_bind(const char *path, int type, struct error *e)
 
 /* A descriptor that a library keeps to itself is found by the socket's address. */
 static bool
-is_at(int fd, const char *path)
+is_at(int fd, const char *path, bool connected)
 {
 	struct sockaddr_un sa = {0};
 	socklen_t n = sizeof(sa) - 1;
-	if (getsockname(fd, (struct sockaddr *)&sa, &n) == 0 && sa.sun_family == AF_UNIX &&
-	    strcmp(sa.sun_path, path) == 0)
-		return true;
-	memset(&sa, 0, sizeof(sa));
-	n = sizeof(sa) - 1;
-	return getpeername(fd, (struct sockaddr *)&sa, &n) == 0 && sa.sun_family == AF_UNIX &&
-	       strcmp(sa.sun_path, path) == 0;
+	int rc = connected ? getpeername(fd, (struct sockaddr *)&sa, &n) : getsockname(fd, (struct sockaddr *)&sa, &n);
+	return rc == 0 && sa.sun_family == AF_UNIX && strcmp(sa.sun_path, path) == 0;
 }
 
 static bool
-is_new(int fd, const char *path)
+is_new(int fd, const char *path, bool connected)
 {
 	struct timeval limit = {0};
 	int listens = 0;
 	socklen_t n = sizeof(listens), m = sizeof(limit);
-	return is_at(fd, path) && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 && listens == 0 &&
-	       getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &m) == 0 && limit.tv_sec == 0 && limit.tv_usec == 0;
+	return is_at(fd, path, connected) && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
+	       listens == 0 && getsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, &m) == 0 && limit.tv_sec == 0 &&
+	       limit.tv_usec == 0;
 }
 
 int
-socket_adopt(const char *path, unsigned int ms)
+socket_adopt(const char *path, bool connected, unsigned int ms)
 {
 	struct timeval receive = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000},
 		       send = {.tv_usec = 1};
@@ -118,7 +114,7 @@ socket_adopt(const char *path, unsigned int ms)
 		return -1;
 	for (const struct dirent *entry = readdir(d); entry != NULL && found < 0; entry = readdir(d)) {
 		int fd = atoi(entry->d_name);
-		if (entry->d_name[0] == '.' || !is_new(fd, path))
+		if (entry->d_name[0] == '.' || !is_new(fd, path, connected))
 			continue;
 		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof(receive));
 		setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof(send));

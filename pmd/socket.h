@@ -28,10 +28,11 @@ int socket_clear(const char *path, int type, struct error *e);
 int socket_try_bind(const char *path, int type, struct error *e);
 
 /*
- * The connection at path, either end of it, that a library has just made and keeps to itself. Receiving the rest of a message then
- * fails after ms milliseconds, sending at once when the peer does not read. A descriptor of it that the caller must close, or -1.
+ * The connection that a library has just made and keeps to itself: to our socket at path or, connected, to a peer's. Receiving the
+ * rest of a message then fails after ms milliseconds, sending at once when the peer does not read. A descriptor of it that the caller
+ * must close, or -1.
  */
-int socket_adopt(const char *path, unsigned int ms);
+int socket_adopt(const char *path, bool connected, unsigned int ms);
 
 /* Bytes, with what the kernel adds, that the peer has not read. */
 unsigned int socket_unread(int fd);

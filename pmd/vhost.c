@@ -53,6 +53,20 @@ static TAILQ_HEAD(, vhost) ports = TAILQ_HEAD_INITIALIZER(ports);
 static struct guest *guests[RTE_MAX_VHOST_DEVICE];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static struct vhost *
+vhost_of(int vid, char *path, size_t size)
+{
+	struct vhost *v;
+	if (rte_vhost_get_ifname(vid, path, size) < 0)
+		return NULL;
+	pthread_mutex_lock(&lock);
+	TAILQ_FOREACH(v, &ports, all)
+	if (strcmp(v->path, path) == 0)
+		break;
+	pthread_mutex_unlock(&lock);
+	return v; /* stays: see guest_of */
+}
+
 static struct guest *
 guest_of(int vid)
 {
@@ -115,38 +129,42 @@ guest_stop(struct guest *g)
 	port_set_up(v->port, up);
 }
 
+/* With the lock. */
+static bool
+welcome(struct vhost *v)
+{
+	struct guest *g;
+	unsigned int n = 0;
+	TAILQ_FOREACH(g, &v->guests, all)
+	n++;
+	return !v->closing && v->pause == 0 && n < GUESTS_MAX;
+}
+
 static int
 on_new_connection(int vid)
 {
 	char path[PATH_MAX];
-	struct vhost *v;
-	struct guest *g = calloc(1, sizeof(*g)), *other;
-	unsigned int n = 0;
-	if (g == NULL || rte_vhost_get_ifname(vid, path, sizeof(path)) < 0) {
+	struct guest *g = calloc(1, sizeof(*g));
+	struct vhost *v = vhost_of(vid, path, sizeof(path));
+	if (g == NULL || v == NULL) {
 		free(g);
 		return -1;
 	}
 	/* The library reads and answers in blocking calls, on the one thread that all ports share, with ring locks
 	 * held. */
-	g->fd = socket_adopt(path, REST_MS);
+	g->fd = socket_adopt(path, v->client, REST_MS);
 	g->vid = vid;
+	g->v = v;
 	pthread_mutex_lock(&lock);
-	TAILQ_FOREACH(v, &ports, all)
-	if (strcmp(v->path, path) == 0)
-		break;
-	if (v != NULL)
-		TAILQ_FOREACH(other, &v->guests, all)
-	n++;
-	bool welcome = v != NULL && !v->closing && v->pause == 0 && n < GUESTS_MAX;
-	if (welcome) {
-		g->v = v;
+	bool ok = welcome(v);
+	if (ok) {
 		guests[vid] = g;
 		TAILQ_INSERT_TAIL(&v->guests, g, all);
 	}
 	pthread_mutex_unlock(&lock);
-	if (!welcome)
+	if (!ok)
 		guest_free(g);
-	return welcome ? 0 : -1;
+	return ok ? 0 : -1;
 }
 
 static void
