@@ -114,20 +114,22 @@ void
 worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *m)
 {
 	struct tx_buffer *tx = &w->tx[port];
-	if (tx->n == 0)
+	if (!tx->listed) {
+		tx->listed = true;
 		w->dirty[w->n_dirty++] = port;
-	tx->m[tx->n++] = m;
-	if (unlikely(tx->n == TX_BUFFER)) {
-		port_flush(w, port);
-		w->n_dirty -= w->dirty[w->n_dirty - 1] == port; /* else it stays listed, empty, which port_flush knows */
 	}
+	tx->m[tx->n++] = m;
+	if (unlikely(tx->n == TX_BUFFER))
+		port_flush(w, port);
 }
 
 static void
 worker_flush(struct worker *w)
 {
-	for (unsigned int i = 0; i < w->n_dirty; i++)
+	for (unsigned int i = 0; i < w->n_dirty; i++) {
 		port_flush(w, w->dirty[i]);
+		w->tx[w->dirty[i]].listed = false;
+	}
 	w->n_dirty = 0;
 }
 

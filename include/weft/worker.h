@@ -43,6 +43,7 @@ struct worker_counters {
 #define TX_BUFFER 64
 struct tx_buffer {
 	uint16_t n;
+	bool listed; /* in the worker's dirty list, once */
 	struct rte_mbuf *m[TX_BUFFER];
 };
 

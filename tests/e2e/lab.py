@@ -29,7 +29,7 @@ while True:
     s.sendto(data, who)
 """
 # Asks again as a resolver does: the first question may find a neighbour that is not resolved yet.
-UDP_ASK = """import socket, sys
+UDP_ASK = """import socket, sys, time
 s = socket.socket(socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET, socket.SOCK_DGRAM)
 s.settimeout(0.5)
 if int(sys.argv[5]):
@@ -40,8 +40,10 @@ for i in range(int(2 * float(sys.argv[4]))):
         s.send(sys.argv[3].encode())
         print(s.recv(65536).decode(), end="")
         sys.exit(0)
-    except OSError:
+    except socket.timeout:
         pass
+    except OSError:
+        time.sleep(0.5)
 sys.exit(1)
 """
 

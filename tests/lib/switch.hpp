@@ -95,7 +95,7 @@ public:
 		threads_.clear();
 	}
 
-	explicit Switch(unsigned int n_workers = 1, unsigned int capacity = 16384)
+	explicit Switch(unsigned int n_workers = 1, unsigned int capacity = 16384, unsigned int new_per_second = 0, unsigned int new_burst = 0)
 	{
 		eal_start();
 		baseline_ = rte_mempool_avail_count(the_pool);
@@ -110,6 +110,7 @@ public:
 		EXPECT_EQ(conn_table_create(&conns, &co, &e), 0) << e.text;
 		struct workers_options wo = {};
 		wo.n = n_workers, wo.conns = conns, wo.pool = [](int) { return the_pool; };
+		wo.new_per_second = new_per_second, wo.new_burst = new_burst;
 		EXPECT_EQ(workers_start(&wo, &e), 0) << e.text;
 		static struct port_env env = {};
 		env.socket_dir = "/tmp", env.any_socket_path = true, env.pool = [](int) { return the_pool; };
