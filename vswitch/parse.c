@@ -319,6 +319,7 @@ packet_clear(struct packet *p, uint32_t source, uint32_t back)
 	p->flags = 0;
 	p->l3 = sizeof(struct rte_ether_hdr);
 	p->l4 = 0;
+	p->ip_end = 0;
 	p->icmp_type = p->icmp_code = 0;
 	p->answer = ANSWER_NONE;
 	p->drop = DROP_NO_ROUTE;

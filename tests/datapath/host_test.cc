@@ -106,6 +106,11 @@ TEST_F(Host, APartialChecksumOfTheHostIsCompletedForTheWire)
 	p.partial = true;
 	sw.send("host", p);
 	EXPECT_EQ(sw.take("uplink0").checksums(), "");
+	// What an earlier packet was says nothing of this one.
+	sw.send("a", sw.to("a", "192.0.2.1").udp(1, 2));
+	sw.take("host");
+	sw.send("host", p);
+	EXPECT_EQ(sw.take("uplink0").checksums(), "");
 }
 
 TEST_F(Host, WithoutAHostPortItIsCounted)
