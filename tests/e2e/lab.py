@@ -17,6 +17,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 GATEWAY, GATEWAY6 = "10.244.1.1", "fd00:244:1::1"
 GATEWAY_MAC = "02:00:00:00:00:01"
+NODE_IP6 = "fd00:192::1"
 NODE_IP, REMOTE_IP = "192.0.2.1", "192.0.2.2"
 REMOTE_VXLAN_MAC = "02:00:00:00:02:01"
 VNI = 100
@@ -168,7 +169,10 @@ class Lab:
             if p.alive():
                 p.p.send_signal(signal.SIGTERM)
         for p in reversed(self.processes):
-            p.stop(timeout=5)
+            p.stop(timeout=15 if p.name.startswith("weftd") else 5)
+        # A build with sanitizers says on its way out what it found.
+        found = [line for p in self.processes if p.name.startswith("weftd") for line in p.output().splitlines()
+                 if "Sanitizer" in line or "runtime error:" in line]
         for ns in self.namespaces:
             pids = sh("ip", "netns", "pids", ns, check=False).stdout.split()
             for pid in pids:
@@ -181,6 +185,8 @@ class Lab:
             os.unlink(path)
         shutil.rmtree(f"/run/dpdk/weft-{self.state_tag()}", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+        if found:
+            raise LabError("weftd: " + "; ".join(found[:5]))
 
     def state_tag(self):
         """The state folder's name as the switch puts it into names of files elsewhere."""
@@ -257,9 +263,9 @@ class Lab:
         sh("ip", "link", "set", f"{self.tag[:12]}u", "name", "up0", netns=self.node)
         sh("ip", "link", "set", "up0", "up", netns=self.node)
         return [
-            {"kind": "Node", "name": "node-1", "self": True, "ips": [NODE_IP], "serviceCIDRs": ["10.96.0.0/12"]},
+            {"kind": "Node", "name": "node-1", "self": True, "ips": [NODE_IP, NODE_IP6], "serviceCIDRs": ["10.96.0.0/12"]},
             {"kind": "Port", "name": "uplink0", "type": "nic", "device": self.uplink, "uplink": True, "ips": [f"{NODE_IP}/24"]},
-            {"kind": "Port", "name": "host", "type": "tap", "ifname": "weft0", "host": True, "ips": [f"{NODE_IP}/24"]},
+            {"kind": "Port", "name": "host", "type": "tap", "ifname": "weft0", "host": True, "ips": [f"{NODE_IP}/24", f"{NODE_IP6}/64"]},
         ]
 
     def remote_node(self):
