@@ -137,7 +137,7 @@ struct nd_message { /* RFC 4861 4.3, 4.4 */
 	uint8_t target[16];
 	uint8_t option_type, option_len;
 	uint8_t option_mac[6];
-};
+} __rte_packed; /* a frame's IP header is not on a boundary of four */
 static_assert(sizeof(struct nd_message) == 32, "on the wire");
 #define ND_BARE offsetof(struct nd_message, option_type)
 
