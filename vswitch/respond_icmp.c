@@ -91,6 +91,18 @@ resize(struct rte_mbuf *m, uint16_t end)
 	return true;
 }
 
+/* Does it stay on the link, or ask the gateway? What a link-local address sends further is not ours to answer (RFC 4291 2.5.6). */
+static bool
+link_local_asks_us(const struct network *network, const struct ip *dst)
+{
+	if (dst->b[0] == 0xfe && (dst->b[1] & 0xc0) == 0x80)
+		return true;
+	for (uint32_t k = 0; k < network->n_subnets; k++)
+		if (ip_equal(&network->subnets[k].gateway, dst))
+			return true;
+	return false;
+}
+
 /* Echo request to an address that is ours (a gateway's, a service's): RFC 792, RFC 4443 4.2. */
 void
 respond_echo(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
@@ -98,7 +110,8 @@ respond_echo(struct worker *w, struct burst *b, uint32_t i, const struct asker *
 	struct packet *p = &b->p[i];
 	bool request = p->flags & PACKET_ECHO && (p->icmp_type == 8 || p->icmp_type == 128);
 	/* On the link itself only echo to fe80 addresses of ours makes sense, and we have none but what ND answered for. */
-	if (!request || ip_is_none(&p->key.src)) {
+	if (!request || ip_is_none(&p->key.src) ||
+	    (p->flags & PACKET_LINK_LOCAL && !link_local_asks_us(a->network, &p->key.dst))) {
 		packet_drop(w, b, i, p->flags & PACKET_LINK_LOCAL ? DROP_BAD_ADDRESS : DROP_INVALID_STATE);
 		return;
 	}

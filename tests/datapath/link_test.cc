@@ -174,6 +174,16 @@ TEST_F(Link, LinkLocalEchoFromALinkLocalAddress)
 	p.macs(sw.mac("a"), gateway).ip("fe80::200:ff:fe00:105", "fe80::1").echo(1, 1);
 	sw.send("a", p);
 	EXPECT_EQ(sw.take("a").icmp_type(), 129);
+	p.ip("fe80::200:ff:fe00:105", "fd00:244:1::1");
+	sw.send("a", p);
+	EXPECT_EQ(sw.take("a").icmp_type(), 129);
+	// Not in the name of others: it would say that they are there.
+	for (const char *to : {"fd00:244:1::6", "fd00:244:1::99", "2001:db8::1"}) {
+		p.ip("fe80::200:ff:fe00:105", to);
+		sw.send("a", p);
+		EXPECT_TRUE(sw.nothing("a")) << to;
+	}
+	EXPECT_EQ(sw.drops("bad_address"), 3u);
 }
 
 TEST_F(Link, MulticastListenerReportsAreDroppedQuietly)
