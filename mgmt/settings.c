@@ -49,7 +49,7 @@ const struct key settings_keys[] = {
 	 "\"read-only\"; } )",
 	 NULL,
 	 "What the user at the other end of the socket may do; the first entry that fits decides, and who fits none is "
-	 "refused. `who` "
+	 "refused. A switch that runs as another user than root has that user for an admin. `who` "
 	 "is a user, a uid, `@` and a group, or `*` for anybody."},
 	{"state.directory", KEY_PATH, AT(state_dir), 0, 0, NULL, "\"/var/lib/weft\"", NULL,
 	 "Where applied objects are kept. One switch at a time may use it."},
