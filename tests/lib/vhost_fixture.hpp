@@ -219,4 +219,59 @@ class VhostTest : public ::testing::Test
 	}
 };
 
+/* One port that listens, and a guest that may join it. */
+class VhostGuestTest : public VhostTest
+{
+      protected:
+	port *p = nullptr;
+	vhost::Guest guest;
+
+	void
+	SetUp() override
+	{
+		VhostTest::SetUp();
+		p = open(Spec("a", "s"));
+	}
+	void
+	TearDown() override
+	{
+		guest.hang_up();
+		VhostTest::TearDown();
+	}
+	void
+	join(uint64_t features = vhost::BASIC, unsigned int pairs = 1)
+	{
+		ASSERT_TRUE(guest.connect(path("s")));
+		ASSERT_TRUE(guest.start(features, pairs));
+		ASSERT_TRUE(wait([&] { return up(p); }));
+	}
+	/* The library acknowledges first, then tells of a ring. */
+	void
+	expect_described(const char *text)
+	{
+		EXPECT_TRUE(wait([&] { return describe(p) == text; })) << describe(p);
+	}
+	/* Frames cross in both directions on a queue. */
+	void
+	expect_traffic(unsigned int pair = 0, uint16_t queue = 0)
+	{
+		guest.give(pair, frame(60, 1));
+		guest.give(pair, frame(1514, 2));
+		/* Nothing is received while the library's thread holds the ring's lock, after its answer too. */
+		Frames in;
+		EXPECT_TRUE(wait([&] {
+			for (auto &f : receive(p, queue))
+				in.push_back(f);
+			return in.size() == 2;
+		}));
+		EXPECT_EQ(in, (Frames{frame(60, 1), frame(1514, 2)}));
+		EXPECT_EQ(transmit(p, {frame(60, 3), frame(1514, 4)}, queue), 2);
+		auto got = guest.take(pair);
+		ASSERT_EQ(got.size(), 2u);
+		EXPECT_EQ(got[0].frame, frame(60, 3));
+		EXPECT_EQ(got[1].frame, frame(1514, 4));
+		EXPECT_EQ(got[0].header.flags, 0);
+	}
+};
+
 #endif
