@@ -151,7 +151,8 @@ judge(struct decision *d, const struct endpoint *ep, enum policy_direction direc
 	policy_judge(&d->c->policy, &q, &verdict);
 	d->v->rule[direction == POLICY_EGRESS ? 0 : 1] = verdict.rule;
 	d->v->keep |= verdict.connection_semantics;
-	return verdict.allow;
+	/* A policy that only concerns new connections leaves those alone that were there before it. */
+	return verdict.allow || (d->key->again && verdict.connection_semantics);
 }
 
 /* Egress is judged at a local source, ingress at a local destination, both on the translated destination. */

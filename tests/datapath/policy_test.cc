@@ -159,6 +159,15 @@ TEST_F(Policy, ConnectionSemanticsKeepsWhatIsEstablished)
 	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4001)) << "what is new obeys";
 }
 
+TEST_F(Policy, ConnectionSemanticsKeepsWhatWasThereBeforeThePolicy)
+{
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	policy("late", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\"");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "what is established stays";
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4001)) << "what is new obeys";
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "and stays";
+}
+
 TEST_F(Policy, ADryRunDropsNothing)
 {
 	policy("dry", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"enforce\":false");
