@@ -76,9 +76,11 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began with a request. */
 	uint8_t proto = (uint8_t)half[0].key.net_proto;
 	key.has_icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
-	if (key.has_icmp && half[0].key.sport != 0) {
-		key.icmp_type = proto == IPPROTO_ICMP ? 8 : 128;
-		key.icmp_code = 0;
+	if (key.has_icmp) { /* see icmp_key */
+		bool echo = half[0].key.sport == half[0].key.dport;
+		uint16_t kind = rte_be_to_cpu_16(half[0].key.sport);
+		key.icmp_type = echo ? (proto == IPPROTO_ICMP ? 8 : 128) : (uint8_t)(kind >> 8);
+		key.icmp_code = echo ? 0 : (uint8_t)kind;
 	}
 	/* An answer does not tell who started: whoever has the address now is asked for. */
 	if (dir == 1)
@@ -113,6 +115,8 @@ may_open(const struct packet *p)
 		return tcp_state_may_open(p->tcp_flags);
 	if (p->flags & PACKET_ECHO)
 		return p->icmp_type == 8 || p->icmp_type == 128;
+	if (p->proto == IPPROTO_ICMP)
+		return p->key.sport != 0; /* not an answer, see icmp_key */
 	return true;
 }
 
@@ -192,10 +196,14 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 			burst_move(b, i, STAGE_REWRITE);
 	} else if (rc == -EEXIST) {
 		/* Somebody was first, with an earlier packet of this burst or on another worker: it is their connection. */
-		uint32_t hop;
 		const struct conn_half *half = &conn_view(w->conns)->half[p->ref];
-		p->hop = conn_half_stands(half, p->source, &hop) ? hop : v.hop[0];
-		if (!packet_follow(w, b, i))
+		enum again again = AGAIN_FOLLOW;
+		/* Our own verdict may name another backend than the connection is translated to. */
+		if (!conn_half_stands(half, p->source, &p->hop))
+			again = decide_again(w, b, i);
+		if (again == AGAIN_DONE)
+			return;
+		if (again == AGAIN_NEW || !packet_follow(w, b, i))
 			packet_drop(w, b, i, DROP_INVALID_STATE);
 	} else {
 		packet_drop(w, b, i, rc == -EADDRINUSE ? DROP_NAT_CLASH : DROP_CONNECTIONS_FULL);

@@ -102,7 +102,7 @@ static int
 skip_extensions(struct cursor *c, uint8_t next)
 {
 	unsigned int offset = c->p->l4;
-	for (int count = 0; count < 8; count++) {
+	for (int count = 0; count <= 8; count++) {
 		const uint8_t *h = c->data + offset;
 		unsigned int size;
 		if (next == IPPROTO_FRAGMENT)
@@ -203,7 +203,9 @@ parse_l4(struct cursor *c)
 		if (likely(room >= need)) {
 			const struct rte_udp_hdr *udp = (const void *)l4;
 			uint16_t len = rte_be_to_cpu_16(udp->dgram_len);
-			if (unlikely(len < need || len > room))
+			/* RFC 8200 8.1: not optional over IPv6. */
+			bool missing = udp->dgram_cksum == 0 && !packet_is4(p) && !offload_is_partial(c->b->m[c->i]);
+			if (unlikely(len < need || len > room || missing))
 				need = UINT32_MAX;
 			p->key.sport = udp->src_port;
 			p->key.dport = udp->dst_port;
@@ -223,16 +225,20 @@ parse_l4(struct cursor *c)
 			bool v6 = p->proto == IPPROTO_ICMPV6;
 			p->icmp_type = l4[0];
 			p->icmp_code = l4[1];
+			if (unlikely(v6 == packet_is4(p))) {
+				need = UINT32_MAX;
+				break;
+			}
 			if (v6 ? p->icmp_type < 128 : icmp_is_error(p->icmp_type)) {
 				p->flags |= PACKET_ICMP_ERROR;
-			} else if (v6 ? p->icmp_type == 128 || p->icmp_type == 129 : p->icmp_type == 8 || p->icmp_type == 0) {
-				need = sizeof(struct rte_icmp_hdr);
-				if (room >= need) {
-					p->flags |= PACKET_ECHO;
-					memcpy(&p->key.sport, l4 + 4, 2);
-					p->key.dport = p->key.sport;
-				}
+				break;
 			}
+			if (icmp_is_echo(p->icmp_type, v6)) {
+				p->flags |= PACKET_ECHO;
+				need = sizeof(struct rte_icmp_hdr);
+			}
+			if (room >= need)
+				icmp_key(&p->key, l4, v6);
 		}
 		break;
 	}
@@ -243,7 +249,29 @@ parse_l4(struct cursor *c)
 	return true;
 }
 
-/* A partial checksum must be that of the header we found; any other is completed here, where the sender can still be blamed. */
+/* The bytes of the L4 header that the verdict or the key rests on. */
+static unsigned int
+judged_header(uint8_t proto)
+{
+	switch (proto) {
+	case IPPROTO_TCP:
+		return sizeof(struct rte_tcp_hdr);
+	case IPPROTO_UDP:
+		return sizeof(struct rte_udp_hdr);
+	case IPPROTO_SCTP:
+		return 12;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		return sizeof(struct rte_icmp_hdr);
+	default:
+		return 0;
+	}
+}
+
+/*
+ * A partial checksum must be that of the header we found; any other is completed here, where the sender can still be blamed. It must lie
+ * behind that header: the sender chooses where it is written and, by its payload, what, and these headers have been read.
+ */
 static bool
 settle_offload(struct cursor *c)
 {
@@ -253,7 +281,7 @@ settle_offload(struct cursor *c)
 	unsigned int field = c->p->proto == IPPROTO_TCP ? 16 : c->p->proto == IPPROTO_UDP ? 6 : UINT32_MAX;
 	if (likely(offload_csum_start(m) == c->p->l4 && offload_csum_offset(m) == field))
 		return true;
-	if (offload_complete(m, c->p->ip_end, false) == 0)
+	if (offload_csum_start(m) >= c->p->l4 + judged_header(c->p->proto) && offload_complete(m, c->p->ip_end, false) == 0)
 		return true;
 	drop(c, DROP_BAD_OFFLOAD);
 	return false;
@@ -304,6 +332,9 @@ parse_ip(struct cursor *c, uint32_t network, bool v6)
 	bool ok = v6 ? parse_ip6(c) : parse_ip4(c);
 	if (!ok || !parse_l4(c) || !settle_offload(c))
 		return;
+	/* Padding goes no further: it is in no MTU check, and a tunnel would carry it. */
+	if (unlikely(c->len > c->p->ip_end))
+		rte_pktmbuf_trim(c->b->m[c->i], (uint16_t)(c->len - c->p->ip_end));
 	c->p->key.net_proto = tuple_net_proto(network, c->p->proto);
 	classify(c);
 }

@@ -11,6 +11,8 @@
 #include <weft/pipeline.h>
 
 #include "decide_stage.h"
+#include "parse.h"
+#include "respond.h"
 #include "rewrite.h"
 
 #define ICMP_HEADER 8 /* type, code, checksum, four bytes that depend on the type */
@@ -68,9 +70,8 @@ parse_quote(const struct burst *b, uint32_t i, struct quote *q)
 	const uint8_t *l4 = packet_at(b, i, q->l4);
 	q->key.net_proto = tuple_net_proto(packet_network(p), q->proto);
 	q->key.sport = q->key.dport = 0;
-	if (q->proto == IPPROTO_ICMP || q->proto == IPPROTO_ICMPV6) {
-		memcpy(&q->key.sport, l4 + 4, 2);
-		q->key.dport = q->key.sport;
+	if (q->proto == (v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
+		icmp_key(&q->key, l4, !v4);
 	} else if (q->proto == IPPROTO_TCP || q->proto == IPPROTO_UDP || q->proto == IPPROTO_SCTP) {
 		memcpy(&q->key.sport, l4, 2);
 		memcpy(&q->key.dport, l4 + 2, 2);
@@ -113,7 +114,8 @@ translate_quote(struct burst *b, uint32_t i, const struct quote *q, const struct
 	}
 	/* The quote's L4 checksum is left as it was: it covers bytes that are not quoted, and nobody checks it. */
 	if (q->proto == IPPROTO_ICMP || q->proto == IPPROTO_ICMPV6) {
-		memcpy(l4 + 4, &sent->sport, 2);
+		if (sent->sport == sent->dport) /* echo; nothing else is translated */
+			memcpy(l4 + 4, &sent->sport, 2);
 	} else if (q->proto == IPPROTO_TCP || q->proto == IPPROTO_UDP || q->proto == IPPROTO_SCTP) {
 		memcpy(l4, &sent->sport, 2);
 		memcpy(l4 + 2, &sent->dport, 2);
@@ -142,6 +144,21 @@ translate_outside(struct burst *b, uint32_t i, const struct tuple *receiver_sent
 	p->key.dst = receiver_sent->src;
 }
 
+/*
+ * May the error come from the address that it says? Any router on the way may speak, the gateway among them, but not in the name of
+ * somebody who is known to be elsewhere; and a pod speaks for itself.
+ */
+static bool
+sender_ok(const struct burst *b, const struct packet *p)
+{
+	const struct route *r = config_route(b->config, packet_network(p), &p->key.src);
+	if (r != NULL && r->slot == p->source && r->kind != ROUTE_GATEWAY)
+		return true;
+	if (b->from->kind == SOURCE_ENDPOINT)
+		return endpoint_may_claim(b->from->endpoint, &p->key.src);
+	return r == NULL || r->kind == ROUTE_GATEWAY;
+}
+
 static void
 relate(struct worker *w, struct burst *b, uint32_t i)
 {
@@ -167,8 +184,14 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 		if (again != AGAIN_FOLLOW)
 			return;
 	}
-	if (p->flags & PACKET_TTL_OUT) { /* no errors about errors (RFC 1122 3.2.2) */
-		packet_drop(w, b, i, DROP_TTL);
+	if (!sender_ok(b, p)) {
+		packet_drop(w, b, i, DROP_SPOOFED_IP);
+		return;
+	}
+	const struct hop *hop = hop_get(p->hop);
+	bool too_long = hop->kind != HOP_NONE && p->ip_end - p->l3 > hop->mtu;
+	if (p->flags & PACKET_TTL_OUT || too_long) { /* no errors about errors (RFC 1122 3.2.2) */
+		packet_drop(w, b, i, too_long ? DROP_MTU : DROP_TTL);
 		return;
 	}
 	if (conn_half_flags(&half[p->ref]) & HALF_NAT) {

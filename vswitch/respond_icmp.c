@@ -238,6 +238,10 @@ void
 respond_reset(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 {
 	struct packet *p = &b->p[i];
+	if (p->proto != IPPROTO_TCP) { /* an error about a connection that is refused now */
+		packet_drop(w, b, i, (enum drop_reason)p->drop);
+		return;
+	}
 	const struct rte_tcp_hdr in = *(const struct rte_tcp_hdr *)packet_at(b, i, p->l4);
 	if (in.tcp_flags & RTE_TCP_RST_FLAG) {
 		packet_drop(w, b, i, (enum drop_reason)p->drop);

@@ -14,7 +14,8 @@ packet_fits(struct burst *b, uint32_t i)
 {
 	struct packet *p = &b->p[i];
 	const struct hop *hop = hop_get(p->hop);
-	if (likely(p->ip_end - p->l3 <= hop->mtu))
+	/* Whoever cannot be reached now has no MTU: forward drops it. */
+	if (likely(p->ip_end - p->l3 <= hop->mtu) || hop->kind == HOP_NONE)
 		return true;
 	p->answer = ANSWER_TOO_BIG;
 	p->answer_mtu = hop->mtu;
