@@ -88,6 +88,13 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	w->count.decided++;
 
 	decide(b->config, &key, &v);
+	/* Nobody has it, but somebody was allowed to speak for it: is that still so? */
+	const struct hop *back = hop_get(half[1].hop);
+	if (dir == 1 && v.action == VERDICT_DROP && v.from == NULL && back->kind == HOP_PORT && back->port < WEFT_MAX_PORTS) {
+		key.source = half[0].dep[0];
+		key.in_port = back->port;
+		decide(b->config, &key, &v);
+	}
 	if (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key)) {
 		conn_remove(w->conns, w->id, p->ref);
 		p->ref = 0;

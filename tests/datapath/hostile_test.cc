@@ -242,3 +242,19 @@ TEST_F(Hostile, AnErrorThatIsTooLongIsDropped)
 	EXPECT_EQ(sw.drops("mtu"), 1u) << sw.drops_text();
 	sw.take_all("host");
 }
+
+// A pod that may use other addresses than its own hears the answers, also the first one after a change.
+TEST_F(Hostile, AChangeDoesNotCutOffAnAddressThatIsSpokenFor)
+{
+	sw.pod("r", "10.244.1.9", ",\"antiSpoof\":\"mac\"");
+	Packet p = sw.between("r", "b").udp(1000, 80);
+	p.from = "198.51.100.7";
+	sw.send("r", p);
+	sw.take("b");
+	Packet answer = sw.to("b", "198.51.100.7").udp(80, 1000);
+	sw.send("b", answer);
+	EXPECT_EQ(sw.take_all("r").size(), 1u);
+	policy("\"endpoints\":[\"b\"],\"types\":[\"Ingress\"],\"ingress\":[{\"action\":\"accept\"}]");
+	sw.send("b", answer);
+	EXPECT_EQ(sw.take_all("r").size(), 1u) << sw.drops_text();
+}
