@@ -397,8 +397,10 @@ source_mac_allowed(const struct endpoint *ep, const struct rte_ether_addr *mac)
 	const struct mac *src = (const struct mac *)mac;
 	if (likely(mac_equal(src, &ep->mac)) || ep->anti_spoof == ANTI_SPOOF_OFF)
 		return true;
+	/* An entry without a MAC means the endpoint's own. */
+	static const struct mac unset;
 	for (uint32_t k = 0; k < ep->spec->n_allowed; k++)
-		if (mac_equal(src, &ep->spec->allowed[k].mac))
+		if (mac_equal(src, &ep->spec->allowed[k].mac) && !mac_equal(src, &unset))
 			return true;
 	return false;
 }

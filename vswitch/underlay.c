@@ -113,7 +113,8 @@ address(struct worker *w, struct rte_mbuf *m, uint16_t neighbour, uint16_t port)
 	bool known = neighbour_mac(neighbour, &mac);
 	if (unlikely(neighbour_should_ask(neighbour, w->now_ms)))
 		underlay_ask(w, neighbour);
-	if (unlikely(!known || uplink == NULL))
+	/* A packet may have waited while the uplink went and its id was given to another port. */
+	if (unlikely(!known || uplink == NULL || !uplink->uplink))
 		return false;
 	memcpy(&eth->dst_addr, &mac, sizeof(mac));
 	memcpy(&eth->src_addr, &uplink->mac, sizeof(eth->src_addr));

@@ -80,6 +80,10 @@ TEST_F(Spoof, AntiSpoofOffAllowsOtherMacs)
 TEST_F(Spoof, AllowedAddressesPassAndTheirAnswersComeBack)
 {
 	sw.pod("v", "10.244.1.9", ",\"allowed\":[{\"ip\":\"10.244.1.200\"}]");
+	Packet zero = sw.to("v", sw.ip("b")).udp(1, 2);
+	zero.src = "00:00:00:00:00:00";
+	sw.send("v", zero);
+	EXPECT_EQ(sw.drops("spoofed_mac"), 1u) << "an entry without a MAC names none";
 	Packet p = sw.to("v", sw.ip("b")).udp(1, 2);
 	p.from = "10.244.1.200";
 	sw.send("v", p);

@@ -398,16 +398,16 @@ class Lab:
 
     def steady_ping(self, netns, ip, interval=0.05):
         """A ping that goes on until steady_end, which says how many were sent and how many came back."""
-        return Process(self, f"ping-{ip}-{len(self.processes)}", ["ping", "-n", "-q", "-i", str(interval), ip], netns=netns)
+        return Process(self, f"ping-{ip}-{len(self.processes)}", ["ping", "-n", "-i", str(interval), ip], netns=netns)
 
     def steady_end(self, p):
-        # The last one may be under way still.
-        time.sleep(0.2)
         p.stop(signal.SIGINT)
         m = re.search(r"(\d+) packets transmitted, (\d+) received", p.output())
         if not m:
-            raise LabError(f"ping said {p.output()!r}")
-        return int(m.group(1)), int(m.group(2))
+            raise LabError(f"ping said {p.output()[-500:]!r}")
+        sent, last = int(m.group(1)), max(map(int, re.findall(r"icmp_seq=(\d+) ttl", p.output())), default=0)
+        # What was under way when it was stopped is not lost; more than a moment's worth of them is.
+        return (last if sent - last <= 3 else sent), int(m.group(2))
 
     def python(self, name, netns, script, *args):
         """A Python program of a few lines in a namespace, going on until it is stopped."""
