@@ -87,7 +87,8 @@ class Process:
             args = ["ip", "netns", "exec", netns] + list(args)
         with open(self.log, "ab") as out:
             self.begin = out.tell()
-            self.p = subprocess.Popen(args, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+            self.p = subprocess.Popen(args, stdin=stdin, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
+                                      env=dict(os.environ, LSAN_OPTIONS=f"suppressions={lab.dir}/lsan:print_suppressions=0"))
         lab.processes.append(self)
 
     @property
@@ -134,6 +135,9 @@ class Lab:
         self.cache = os.environ.get("WEFT_LAB_CACHE", "/var/tmp/weft-lab")
         # Unix socket paths are short: keep the folder near the root.
         self.dir = tempfile.mkdtemp(prefix="weft-", dir="/tmp")
+        with open(os.path.join(self.dir, "lsan"), "w") as f:
+            # DPDK 22.11's af_xdp driver never gives it back.
+            f.write("leak:xsk_umem__create\n")
         self.tag = f"w{os.getpid()}{os.path.basename(self.dir)[-3:].lower()}"
         self.processes, self.namespaces, self.pods = [], [], {}
         self.socket = os.path.join(self.dir, "control.sock")
@@ -162,9 +166,9 @@ class Lab:
 
     def close(self):
         # One signal more must not end the cleaning up.
+        before = {}
         if threading.current_thread() is threading.main_thread():
-            for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-                signal.signal(s, signal.SIG_IGN)
+            before = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
         for p in reversed(self.processes):
             if p.alive():
                 p.p.send_signal(signal.SIGTERM)
@@ -185,6 +189,8 @@ class Lab:
             os.unlink(path)
         shutil.rmtree(f"/run/dpdk/weft-{self.state_tag()}", ignore_errors=True)
         shutil.rmtree(self.dir, ignore_errors=True)
+        for s, handler in before.items():
+            signal.signal(s, handler)
         if found:
             raise LabError("weftd: " + "; ".join(found[:5]))
 
