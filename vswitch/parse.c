@@ -287,12 +287,6 @@ settle_offload(struct cursor *c)
 	return false;
 }
 
-static bool
-link_local6(const struct ip *ip)
-{
-	return ip->b[0] == 0xfe && (ip->b[1] & 0xc0) == 0x80;
-}
-
 /* Neighbour and router discovery (RFC 4861) and MLD (RFC 2710, 3810). */
 static bool
 is_nd(const struct packet *p)
@@ -314,7 +308,7 @@ classify(struct cursor *c)
 			drop(c, DROP_MULTICAST);
 			return;
 		}
-		if (link_local6(&p->key.src) || link_local6(&p->key.dst) || ip_is_none(&p->key.src)) {
+		if (ip_is_link_local6(&p->key.src) || ip_is_link_local6(&p->key.dst) || ip_is_none(&p->key.src)) {
 			p->flags |= PACKET_LINK_LOCAL;
 			respond(c, ANSWER_ECHO, DROP_BAD_ADDRESS);
 			return;

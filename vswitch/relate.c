@@ -79,20 +79,6 @@ parse_quote(const struct burst *b, uint32_t i, struct quote *q)
 	return true;
 }
 
-/* The ICMP checksum over its whole message; the pseudo header too for ICMPv6. 0xffff when the field in it is right. */
-static uint16_t
-icmp_sum(const struct burst *b, uint32_t i)
-{
-	const struct packet *p = &b->p[i];
-	uint16_t len = (uint16_t)(p->ip_end - p->l4);
-	uint32_t sum = 0;
-	if (!packet_is4(p)) {
-		const struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
-		sum = __rte_raw_cksum(ip->src_addr, 32, rte_cpu_to_be_16(len) + RTE_BE16(IPPROTO_ICMPV6));
-	}
-	return __rte_raw_cksum_reduce(__rte_raw_cksum(packet_at(b, i, p->l4), len, sum));
-}
-
 /* Make the quote say what the receiver of the error sent: the key of its own direction, before translation. */
 static void
 translate_quote(struct burst *b, uint32_t i, const struct quote *q, const struct tuple *sent)
@@ -165,7 +151,7 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 	struct packet *p = &b->p[i];
 	const struct conn_half *half = conn_view(w->conns)->half;
 	struct quote q;
-	if (!parse_quote(b, i, &q) || icmp_sum(b, i) != 0xffff) {
+	if (!parse_quote(b, i, &q) || packet_l4_sum(b, i) != 0xffff) {
 		packet_drop(w, b, i, DROP_L4_HEADER);
 		return;
 	}
@@ -199,7 +185,7 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 		translate_quote(b, i, &q, &half[p->ref ^ 1].key);
 		translate_outside(b, i, &half[p->ref ^ 1].key, &half[p->ref].key);
 		*field = 0;
-		*field = (uint16_t)~icmp_sum(b, i);
+		*field = (uint16_t)~packet_l4_sum(b, i);
 	}
 	packet_lower_ttl(b, i);
 	burst_move(b, i, STAGE_FORWARD);

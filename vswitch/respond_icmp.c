@@ -29,21 +29,6 @@ may_send_error(struct worker *w)
 	return true;
 }
 
-static uint16_t
-l4_sum(const struct packet *p, const void *l3, const void *l4, uint16_t len)
-{
-	uint32_t sum = 0;
-	if (!packet_is4(p))
-		sum = __rte_raw_cksum(((const struct rte_ipv6_hdr *)l3)->src_addr, 32, 0);
-	else if (p->proto == IPPROTO_TCP)
-		sum = __rte_raw_cksum(&((const struct rte_ipv4_hdr *)l3)->src_addr, 8, 0);
-	if (!packet_is4(p) || p->proto == IPPROTO_TCP) {
-		sum += rte_cpu_to_be_16(len);
-		sum += rte_cpu_to_be_16(p->proto);
-	}
-	return __rte_raw_cksum_reduce(__rte_raw_cksum(l4, len, sum));
-}
-
 /* Source and destination change places, TTL is new; len is what follows the IP header, which loses its options. */
 static void
 turn_ip(struct burst *b, uint32_t i, const struct ip *from, uint16_t len)
@@ -228,7 +213,7 @@ respond_error(struct worker *w, struct burst *b, uint32_t i, const struct asker 
 		uint16_t mtu = rte_cpu_to_be_16(p->answer_mtu);
 		memcpy(icmp + 6, &mtu, 2);
 	}
-	uint16_t sum = (uint16_t)~l4_sum(p, l3, icmp, (uint16_t)(quoted + 8));
+	uint16_t sum = (uint16_t)~packet_l4_sum(b, i);
 	memcpy(icmp + 2, &sum, 2);
 	answer_send(b, i);
 }
@@ -271,6 +256,6 @@ respond_reset(struct worker *w, struct burst *b, uint32_t i, const struct asker 
 		tcp->recv_ack = rte_cpu_to_be_32(rte_be_to_cpu_32(in.sent_seq) + segment);
 		tcp->tcp_flags = RTE_TCP_RST_FLAG | RTE_TCP_ACK_FLAG;
 	}
-	tcp->cksum = (uint16_t)~l4_sum(p, packet_at(b, i, p->l3), tcp, sizeof(*tcp));
+	tcp->cksum = (uint16_t)~packet_l4_sum(b, i);
 	answer_send(b, i);
 }

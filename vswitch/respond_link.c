@@ -14,6 +14,7 @@
 #include <weft/pipeline.h>
 
 #include "respond.h"
+#include "rewrite.h"
 
 static const struct rte_arp_hdr *
 arp_of(const struct burst *b, uint32_t i)
@@ -141,19 +142,6 @@ struct nd_message { /* RFC 4861 4.3, 4.4 */
 static_assert(sizeof(struct nd_message) == 32, "on the wire");
 #define ND_BARE offsetof(struct nd_message, option_type)
 
-static uint16_t
-icmp6_sum(const struct rte_ipv6_hdr *ip, const void *l4, uint16_t len)
-{
-	uint32_t sum = __rte_raw_cksum(ip->src_addr, 32, rte_cpu_to_be_16(len) + RTE_BE16(IPPROTO_ICMPV6));
-	return __rte_raw_cksum_reduce(__rte_raw_cksum(l4, len, sum));
-}
-
-static bool
-link_local6(const struct ip *ip)
-{
-	return ip->b[0] == 0xfe && (ip->b[1] & 0xc0) == 0x80;
-}
-
 /* RFC 4861 7.1.1: what makes a solicitation or advertisement valid. */
 static bool
 nd_valid(const struct burst *b, uint32_t i)
@@ -162,7 +150,7 @@ nd_valid(const struct burst *b, uint32_t i)
 	const struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
 	uint16_t len = (uint16_t)(p->ip_end - p->l4);
 	const uint8_t *l4 = packet_at(b, i, p->l4);
-	if (ip->hop_limits != 255 || len < ND_BARE || icmp6_sum(ip, l4, len) != 0xffff)
+	if (ip->hop_limits != 255 || len < ND_BARE || packet_l4_sum(b, i) != 0xffff)
 		return false;
 	/* Every option must fit and have a length. */
 	for (unsigned int o = ND_BARE; o < len;) {
@@ -180,7 +168,7 @@ nd_sender_ok(const struct burst *b, uint32_t i, const struct asker *a, const str
 	const struct packet *p = &b->p[i];
 	if (a->endpoint == NULL || a->endpoint->anti_spoof == ANTI_SPOOF_OFF)
 		return true;
-	if (!ip_is_none(&p->key.src) && !link_local6(&p->key.src) && !endpoint_may_claim(a->endpoint, &p->key.src))
+	if (!ip_is_none(&p->key.src) && !ip_is_link_local6(&p->key.src) && !endpoint_may_claim(a->endpoint, &p->key.src))
 		return false;
 	bool has_option = p->ip_end - p->l4 >= (int)sizeof(*nd);
 	if (has_option && (nd->option_type == ND_OPTION_SOURCE_LINK || nd->option_type == ND_OPTION_TARGET_LINK) &&
@@ -188,7 +176,7 @@ nd_sender_ok(const struct burst *b, uint32_t i, const struct asker *a, const str
 		return false;
 	if (p->icmp_type == ND_ADVERTISEMENT) {
 		struct ip target = ip_from6(nd->target);
-		return link_local6(&target) || endpoint_may_claim(a->endpoint, &target);
+		return ip_is_link_local6(&target) || endpoint_may_claim(a->endpoint, &target);
 	}
 	return true;
 }
@@ -216,9 +204,9 @@ nd_turn(struct burst *b, uint32_t i, const struct mac *mac)
 	nd->option_type = ND_OPTION_TARGET_LINK;
 	nd->option_len = 1;
 	memcpy(nd->option_mac, mac, 6);
-	nd->checksum = 0;
-	nd->checksum = (uint16_t)~icmp6_sum(ip, nd, sizeof(*nd));
 	p->ip_end = want;
+	nd->checksum = 0;
+	nd->checksum = (uint16_t)~packet_l4_sum(b, i);
 	offload_clear(m);
 }
 
@@ -246,7 +234,7 @@ respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 	const struct route *r = config_route(b->config, a->network->id, &target);
 	bool local = r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_GATEWAY);
 	/* A probe for a link-local address is for the pod's own: on its link there is nobody else but us. */
-	if (!solicitation || own || (probe && (r == NULL || link_local6(&target))) || (a->tunnel && !local) || target.b[0] == 0xff) {
+	if (!solicitation || own || (probe && (r == NULL || ip_is_link_local6(&target))) || (a->tunnel && !local) || target.b[0] == 0xff) {
 		packet_drop(w, b, i, DROP_ND);
 		return;
 	}

@@ -108,6 +108,23 @@ rewrite_l4(struct burst *b, uint32_t i, const struct tuple *to, uint32_t address
 	}
 }
 
+uint16_t
+packet_l4_sum(const struct burst *b, uint32_t i)
+{
+	const struct packet *p = &b->p[i];
+	uint16_t len = (uint16_t)(p->ip_end - p->l4);
+	const struct rte_ipv4_hdr *ip4 = packet_at(b, i, p->l3);
+	const struct rte_ipv6_hdr *ip6 = packet_at(b, i, p->l3);
+	uint32_t sum = 0;
+	if (!packet_is4(p))
+		sum = __rte_raw_cksum(ip6->src_addr, 32, 0);
+	else if (p->proto == IPPROTO_TCP)
+		sum = __rte_raw_cksum(&ip4->src_addr, 8, 0);
+	if (!packet_is4(p) || p->proto == IPPROTO_TCP)
+		sum += (uint32_t)rte_cpu_to_be_16(len) + rte_cpu_to_be_16(p->proto);
+	return __rte_raw_cksum_reduce(__rte_raw_cksum(packet_at(b, i, p->l4), len, sum));
+}
+
 void
 packet_translate(struct burst *b, uint32_t i, const struct tuple *to)
 {

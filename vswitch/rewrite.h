@@ -8,6 +8,12 @@
 /* Take a one's-complement delta (sum of ~old + new, 16-bit words in memory order) into a checksum field (RFC 1624). */
 void checksum_add(void *field, uint32_t delta);
 
+/*
+ * The sum of packet i from its L4 header to the end of the IP packet, with the pseudo header of IPv6 or (TCP over IPv4) in front:
+ * 0xffff when the checksum field is right, the field's complement when it is 0.
+ */
+uint16_t packet_l4_sum(const struct burst *b, uint32_t i);
+
 /* Give packet i the addresses and ports of `to` (as they will be on the wire), with all checksums that cover them. */
 void packet_translate(struct burst *b, uint32_t i, const struct tuple *to);
 

@@ -123,6 +123,13 @@ ip_is4(const struct ip *ip)
 	return ip->q[0] == 0 && ip->h[4] == 0 && ip->h[5] == 0xffff;
 }
 
+/* fe80::/10 (RFC 4291 2.5.6). */
+static inline bool
+ip_is_link_local6(const struct ip *ip)
+{
+	return ip->b[0] == 0xfe && (ip->b[1] & 0xc0) == 0x80;
+}
+
 static inline bool
 ip_equal(const struct ip *a, const struct ip *b)
 {
