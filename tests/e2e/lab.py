@@ -81,7 +81,7 @@ class Process:
     """A child with its output in a file; ended with its Lab."""
 
     def __init__(self, lab, name, args, netns=None, stdin=subprocess.DEVNULL):
-        self.name, self.args = name, args
+        self.name, self.args, self.started = name, args, time.time()
         self.log = os.path.join(lab.dir, f"{name}.log")
         if netns:
             args = ["ip", "netns", "exec", netns] + list(args)

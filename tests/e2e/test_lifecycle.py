@@ -2,13 +2,13 @@
 """The switch's life: its settings, one instance only, SIGTERM under load, kill -9 and restart, and a state file that cannot be trusted."""
 import glob
 import os
+import re
 import shutil
 import signal
 import sqlite3
-import subprocess
 import time
 
-from lab import LabError, Process, sh, wait_for
+from lab import Process, sh, wait_for
 from steps import expect, main
 
 A, B, DPDK = "10.244.1.5", "10.244.1.6", "10.244.1.30"
@@ -152,12 +152,17 @@ def killed(lab):
 
 def leftovers(lab):
     """Whatever a killed switch might leave besides its connection table and DPDK's one empty folder for it, by all names that it goes by."""
-    words = (str(lab.switch.pid), lab.state_tag())
+    pid = re.compile(rf"(?<!\d){lab.switch.pid}(?!\d)")
+
+    def names_us(path):
+        # Others may have had the process id before.
+        return lab.state_tag() in path or (pid.search(os.path.basename(path)) and os.stat(path).st_ctime >= lab.switch.started)
+
     with open("/proc/mounts") as f:
         huge = [line.split()[1] for line in f if line.split()[2] == "hugetlbfs"]
     own = {*lab.connection_files(), *(d for d in (f"/run/dpdk/weft-{lab.state_tag()}",) if not os.listdir(d))}
     return sorted(p for d in ("/dev/shm", "/tmp", "/run/dpdk", *huge) for p in glob.glob(f"{d}/*")
-                  if any(w in os.path.basename(p) for w in words) and p not in own)
+                  if p not in own and names_us(p))
 
 
 def huge_free():

@@ -7,7 +7,7 @@ import socket
 import statistics
 import time
 
-from lab import sh, wait_for
+from lab import wait_for
 from steps import expect, main
 
 A, B, DPDK = "10.244.1.5", "10.244.1.6", "10.244.1.30"

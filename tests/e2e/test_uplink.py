@@ -202,9 +202,12 @@ class Story:
 
     def asks_for_new_mac(self):
         """It changes its MAC and says nothing: what the switch knows is wrong, and nothing but time tells."""
-        sh("ip", "link", "set", "up0", "address", "02:00:00:00:77:02", netns=self.remote)
+        # Its own questions would tell: it is given what it needs to know in the same breath.
+        sh("ip", "-batch", "-", netns=self.remote, input="link set up0 address 02:00:00:00:77:02\n"
+           f"neigh replace {NODE_IP} lladdr {self.uplink_mac()} dev up0 nud permanent\n")
         begin = time.monotonic()
-        self.ping(self.pod, FAR_POD, 100)
+        self.ping(self.pod, FAR_POD, 90)
+        sh("ip", "neigh", "del", NODE_IP, "dev", "up0", netns=self.remote)
         return f"after {time.monotonic() - begin:.0f} s"
 
     # -- a gateway ------------------------------------------------------------------------------------------------------
