@@ -1,44 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decide(configuration, key) -> verdict, step by step; each step either settles the verdict or leaves it to the next. */
-#include <netinet/in.h>
-
-#include <weft/decide.h>
-
-struct decision {
-	const struct config *c;
-	const struct decide_key *key;
-	struct verdict *v;
-	uint32_t network;
-	uint8_t proto;
-	struct ip dst;       /* where it really goes: the backend's address when through a service */
-	uint16_t dport;
-	const struct endpoint *source; /* NULL: not a local endpoint */
-	uint32_t source_slot, source_hop;
-};
-
-static bool
-settle_drop(struct decision *d, enum drop_reason reason)
-{
-	d->v->action = VERDICT_DROP;
-	d->v->drop = reason;
-	return false;
-}
-
-static bool
-settle_answer(struct decision *d, enum answer answer, enum drop_reason counted_as)
-{
-	d->v->action = VERDICT_ANSWER;
-	d->v->answer = answer;
-	d->v->drop = counted_as;
-	return false;
-}
-
-/* TCP is told by a reset, everything else by ICMP port unreachable. */
-static bool
-settle_reject(struct decision *d, enum drop_reason reason)
-{
-	return settle_answer(d, d->proto == IPPROTO_TCP ? ANSWER_RESET : ANSWER_PORT_UNREACHABLE, reason);
-}
+#include "decide_private.h"
 
 static bool
 is_allowed_pair(const struct endpoint *ep, const struct ip *src)
@@ -73,36 +35,6 @@ check_source(struct decision *d)
 		return true;
 	}
 	return settle_drop(d, claimed == 0 ? DROP_NO_ROUTE : DROP_SPOOFED_IP);
-}
-
-/* A virtual address becomes a backend's. */
-static bool
-resolve_service(struct decision *d)
-{
-	const struct tuple *t = &d->key->tuple;
-	const struct service_tables *s = &d->c->service;
-	const struct service_port *port = service_find(s, d->network, &t->dst, d->proto, t->dport);
-	if (port == NULL) {
-		bool known = service_address_find(s, d->network, &t->dst) != NULL;
-		if (!known && !service_in_cidr(s, &t->dst))
-			return true;
-		if (known && d->key->has_icmp && (d->key->icmp_type == 8 || d->key->icmp_type == 128))
-			return settle_answer(d, ANSWER_ECHO, DROP_REASON_COUNT);
-		return settle_reject(d, DROP_SERVICE_UNKNOWN);
-	}
-	const struct backend *b = NULL;
-	if (d->key->again && d->key->service == port->id)
-		b = service_backend(port, d->key->backend);
-	if (b == NULL)
-		b = service_choose(port, service_hash(t));
-	d->v->through = port;
-	d->v->service = port->id;
-	if (b == NULL)
-		return settle_reject(d, DROP_SERVICE_NO_BACKEND);
-	d->v->backend = b->id;
-	d->dst = b->ip;
-	d->dport = b->port;
-	return true;
 }
 
 /* The destination, after translation: who has it, and may it be reached from here? */

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* decide() from inside: what its steps know and settle. A step returns false when it has settled the verdict. */
+#ifndef VSWITCH_DECIDE_PRIVATE_H
+#define VSWITCH_DECIDE_PRIVATE_H
+
+#include <netinet/in.h>
+
+#include <weft/decide.h>
+
+struct decision {
+	const struct config *c;
+	const struct decide_key *key;
+	struct verdict *v;
+	uint32_t network;
+	uint8_t proto;
+	struct ip dst;       /* where it really goes: the backend's address when through a service */
+	uint16_t dport;
+	const struct endpoint *source; /* NULL: not a local endpoint */
+	uint32_t source_slot, source_hop;
+};
+
+static inline bool
+settle_drop(struct decision *d, enum drop_reason reason)
+{
+	d->v->action = VERDICT_DROP;
+	d->v->drop = reason;
+	return false;
+}
+
+static inline bool
+settle_answer(struct decision *d, enum answer answer, enum drop_reason counted_as)
+{
+	d->v->action = VERDICT_ANSWER;
+	d->v->answer = answer;
+	d->v->drop = counted_as;
+	return false;
+}
+
+/* TCP is told by a reset, everything else by ICMP port unreachable. */
+static inline bool
+settle_reject(struct decision *d, enum drop_reason reason)
+{
+	return settle_answer(d, d->proto == IPPROTO_TCP ? ANSWER_RESET : ANSWER_PORT_UNREACHABLE, reason);
+}
+
+/* decide_service.c: a virtual address becomes a backend's. */
+bool resolve_service(struct decision *d);
+
+#endif
