@@ -98,13 +98,29 @@ conn_age(struct conn_table *t, unsigned int worker, uint32_t now_ms, unsigned in
 	return forgotten;
 }
 
-/* A copy of an entry, or false when it is not live. The caller holds back no grace period: only a copy before and after
- * which the entry was the same counts. */
+/* What stays as it is as long as nobody decides anew and the id carries the same connection. */
+static bool
+same_connection(const struct conn_half a[2], const struct conn_cold *ac, const struct conn_half b[2],
+		const struct conn_cold *bc)
+{
+	size_t decided = offsetof(struct conn_half, seen);
+	return memcmp(&a[0], &b[0], decided) == 0 && memcmp(&a[1], &b[1], decided) == 0 &&
+	       memcmp(ac->rule, bc->rule, sizeof(ac->rule)) == 0 && ac->service == bc->service &&
+	       ac->backend == bc->backend && ac->owner == bc->owner;
+}
+
+/*
+ * A copy of an entry, or false when it is not live. The caller holds back no grace period, so the id may be used again
+ * while it is copied: the count of changes must be the same before and after. It has three bits only, and the kernel
+ * may hold us up for long in between: hence a second copy, which a mixture of two connections cannot equal.
+ */
 static bool
 snapshot(const struct conn_table *t, uint32_t id, struct conn_half half[2], struct conn_cold *cold)
 {
 	const struct conn_half *from = &t->view.half[2 * id];
 	for (unsigned int tries = 0; tries < SNAPSHOT_TRIES; tries++) {
+		struct conn_half half2[2];
+		struct conn_cold cold2;
 		uint32_t before[2], moved = 0;
 		for (unsigned int i = 0; i < 2; i++)
 			before[i] = __atomic_load_n(&from[i].seen, __ATOMIC_ACQUIRE);
@@ -113,10 +129,13 @@ snapshot(const struct conn_table *t, uint32_t id, struct conn_half half[2], stru
 		words_load(half, from, 2 * sizeof(*half));
 		words_load(cold, &t->view.cold[id], sizeof(*cold));
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		words_load(half2, from, sizeof(half2));
+		words_load(&cold2, &t->view.cold[id], sizeof(cold2));
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		for (unsigned int i = 0; i < 2; i++)
 			moved |= (before[i] & HALF_CHANGING) |
 				 (before[i] ^ __atomic_load_n(&from[i].seen, __ATOMIC_RELAXED));
-		if (moved < HALF_CHANGING)
+		if (moved < HALF_CHANGING && same_connection(half, cold, half2, &cold2))
 			return true;
 	}
 	return false;
