@@ -14,35 +14,49 @@
 
 #include "rewrite.h"
 
-/* One's-complement sum of ~old + new over n 16-bit words: what a checksum must take in when old becomes new. */
-static uint32_t
+/*
+ * Deltas: what a checksum must take in when words become others, the one's-complement sum of ~old + new. As 2^16 is 1 modulo 0xffff,
+ * 32-bit words may be summed and folded at the end (RFC 1071 2).
+ */
+static inline uint64_t
 delta_words(const void *old, const void *new, unsigned int n)
 {
-	const uint16_t *o = old, *w = new;
-	uint32_t sum = 0;
-	for (unsigned int k = 0; k < n; k++)
-		sum += (uint32_t)(uint16_t)~o[k] + w[k];
+	uint64_t sum = 0;
+	for (unsigned int k = 0; k < n; k++) {
+		uint32_t o, w;
+		memcpy(&o, (const char *)old + 4 * k, 4);
+		memcpy(&w, (const char *)new + 4 * k, 4);
+		sum += (uint64_t)~o + w;
+	}
 	return sum;
+}
+
+/* A sum of a few dozen 32-bit words, so that it may be added to others again. */
+static inline uint32_t
+delta_fold(uint64_t sum)
+{
+	sum = (sum & 0xffffffff) + (sum >> 32);
+	return (uint32_t)((sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32));
+}
+
+static inline uint16_t
+sum_fold(uint32_t sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (uint16_t)((sum & 0xffff) + (sum >> 16));
+}
+
+static inline void
+add_to(void *at, uint32_t delta)
+{
+	uint16_t *field = at;
+	*field = (uint16_t)~sum_fold((uint16_t)~*field + delta);
 }
 
 void
 checksum_add(void *at, uint32_t delta)
 {
-	uint16_t *field = at;
-	uint32_t sum = (uint16_t)~*field + delta;
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	*field = (uint16_t)~sum;
-}
-
-/* A partial checksum field holds the pseudo-header sum itself, not its complement, and no ports. */
-static void
-partial_add(uint16_t *field, uint32_t delta)
-{
-	uint32_t sum = *field + delta;
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	*field = (uint16_t)sum;
+	add_to(at, delta);
 }
 
 /* SCTP's CRC32c covers its ports (RFC 9260 6.8): nothing incremental about it. A packet that came wrong must leave wrong. */
@@ -66,44 +80,62 @@ sctp_ports(uint8_t *l4, unsigned int len, uint16_t sport, uint16_t dport)
 	memcpy(l4 + 8, &crc, 4);
 }
 
+/* A partial checksum field holds the pseudo-header sum itself, not its complement, and no ports. */
 static void
-rewrite_l4(struct burst *b, uint32_t i, const struct tuple *to, uint32_t addresses)
+rewrite_partial(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t addresses)
+{
+	const struct packet *p = &b->p[i];
+	uint8_t *l4 = packet_at(b, i, p->l4);
+	uint16_t *field = (uint16_t *)(l4 + (p->proto == IPPROTO_TCP ? 16 : 6));
+	memcpy(l4, ports, 4);
+	*field = sum_fold(*field + addresses);
+}
+
+static void
+rewrite_echo(struct burst *b, uint32_t i, uint16_t identifier, uint32_t addresses)
+{
+	const struct packet *p = &b->p[i];
+	uint16_t *icmp = packet_at(b, i, p->l4);
+	uint32_t delta = (uint16_t)~icmp[2] + (uint32_t)identifier;
+	icmp[2] = identifier;
+	/* ICMPv6 has a pseudo header (RFC 4443 2.3), ICMP has none. */
+	add_to(&icmp[1], p->proto == IPPROTO_ICMPV6 ? delta + addresses : delta);
+}
+
+static inline void
+rewrite_l4(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t addresses)
 {
 	struct packet *p = &b->p[i];
 	uint8_t *l4 = packet_at(b, i, p->l4);
-	const uint16_t now[2] = {to->sport, to->dport};
-	bool partial = offload_is_partial(b->m[i]);
+	uint16_t *udp = (uint16_t *)(l4 + 6), *tcp = (uint16_t *)(l4 + 16);
 
+	if (unlikely(offload_is_partial(b->m[i]))) {
+		rewrite_partial(b, i, ports, addresses);
+		return;
+	}
 	switch (p->proto) {
 	case IPPROTO_TCP:
-	case IPPROTO_UDP: {
-		uint16_t *field = (uint16_t *)(l4 + (p->proto == IPPROTO_TCP ? 16 : 6));
-		uint32_t ports = delta_words(l4, now, 2);
-		memcpy(l4, now, sizeof(now));
-		if (partial) {
-			partial_add(field, addresses);
-		} else if (p->proto == IPPROTO_TCP) {
-			checksum_add(field, addresses + ports);
-		} else if (*field != 0) { /* 0: the sender computed none (RFC 768) */
-			checksum_add(field, addresses + ports);
-			if (*field == 0)
-				*field = 0xffff;
+		addresses = delta_fold(addresses + delta_words(l4, ports, 1));
+		memcpy(l4, ports, 4);
+		add_to(tcp, addresses);
+		break;
+	case IPPROTO_UDP:
+		addresses = delta_fold(addresses + delta_words(l4, ports, 1));
+		memcpy(l4, ports, 4);
+		if (*udp != 0) { /* 0: the sender computed none (RFC 768) */
+			add_to(udp, addresses);
+			if (*udp == 0)
+				*udp = 0xffff;
 		}
 		break;
-	}
 	case IPPROTO_SCTP:
-		if (l4[0] != ((const uint8_t *)now)[0] || memcmp(l4, now, sizeof(now)) != 0)
-			sctp_ports(l4, (unsigned int)(p->ip_end - p->l4), now[0], now[1]);
+		if (memcmp(l4, ports, 4) != 0)
+			sctp_ports(l4, (unsigned int)(p->ip_end - p->l4), ports[0], ports[1]);
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		if (p->flags & PACKET_ECHO) {
-			uint16_t *field = (uint16_t *)(l4 + 2);
-			uint32_t delta = delta_words(l4 + 4, &to->sport, 1);
-			memcpy(l4 + 4, &to->sport, 2);
-			/* ICMPv6 has a pseudo header (RFC 4443 2.3), ICMP has none. */
-			checksum_add(field, p->proto == IPPROTO_ICMPV6 ? delta + addresses : delta);
-		}
+		if (p->flags & PACKET_ECHO)
+			rewrite_echo(b, i, ports[0], addresses);
 		break;
 	}
 }
@@ -125,38 +157,51 @@ packet_l4_sum(const struct burst *b, uint32_t i)
 	return __rte_raw_cksum_reduce(__rte_raw_cksum(packet_at(b, i, p->l4), len, sum));
 }
 
+static inline void
+translate(struct burst *b, uint32_t i, const struct ip *src, const struct ip *dst, const uint16_t ports[2])
+{
+	struct packet *p = &b->p[i];
+	uint32_t delta;
+	if (packet_is4(p)) {
+		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
+		const uint32_t now[2] = {src->w[3], dst->w[3]};
+		delta = delta_fold(delta_words(&ip->src_addr, now, 2));
+		memcpy(&ip->src_addr, now, sizeof(now));
+		add_to(&ip->hdr_checksum, delta);
+	} else {
+		struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
+		delta = delta_fold(delta_words(ip->src_addr, src, 4) + delta_words(ip->dst_addr, dst, 4));
+		memcpy(ip->src_addr, src, 16);
+		memcpy(ip->dst_addr, dst, 16);
+	}
+	rewrite_l4(b, i, ports, delta);
+}
+
 void
 packet_translate(struct burst *b, uint32_t i, const struct tuple *to)
 {
-	struct packet *p = &b->p[i];
+	const uint16_t ports[2] = {to->sport, to->dport};
+	translate(b, i, &to->src, &to->dst, ports);
+}
+
+static inline void
+lower_ttl(struct burst *b, uint32_t i)
+{
+	const struct packet *p = &b->p[i];
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
-		const uint32_t now[2] = {to->src.w[3], to->dst.w[3]};
-		uint32_t delta = delta_words(&ip->src_addr, now, 4);
-		memcpy(&ip->src_addr, now, sizeof(now));
-		checksum_add(&ip->hdr_checksum, delta);
-		rewrite_l4(b, i, to, delta);
+		ip->time_to_live--;
+		add_to(&ip->hdr_checksum, (uint16_t)~RTE_BE16(0x0100));
 	} else {
 		struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
-		uint32_t delta = delta_words(ip->src_addr, to->src.b, 8) + delta_words(ip->dst_addr, to->dst.b, 8);
-		memcpy(ip->src_addr, to->src.b, 16);
-		memcpy(ip->dst_addr, to->dst.b, 16);
-		rewrite_l4(b, i, to, delta);
+		ip->hop_limits--;
 	}
 }
 
 void
 packet_lower_ttl(struct burst *b, uint32_t i)
 {
-	const struct packet *p = &b->p[i];
-	if (packet_is4(p)) {
-		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
-		ip->time_to_live--;
-		checksum_add(&ip->hdr_checksum, (uint16_t)~RTE_BE16(0x0100));
-	} else {
-		struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
-		ip->hop_limits--;
-	}
+	lower_ttl(b, i);
 }
 
 void
@@ -166,10 +211,12 @@ rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 	BURST_FOREACH (i, set) {
 		const struct packet *p = &b->p[i];
 		if (conn_half_flags(&half[p->ref]) & HALF_NAT) {
-			struct tuple to = tuple_reversed(&half[p->ref ^ 1].key);
-			packet_translate(b, i, &to);
+			/* What the answer to it looks like on arrival, turned round. */
+			const struct tuple *answer = &half[p->ref ^ 1].key;
+			const uint16_t ports[2] = {answer->dport, answer->sport};
+			translate(b, i, &answer->dst, &answer->src, ports);
 		}
-		packet_lower_ttl(b, i);
-		burst_move(b, i, STAGE_FORWARD);
+		lower_ttl(b, i);
 	}
+	b->at[STAGE_FORWARD] |= set;
 }
