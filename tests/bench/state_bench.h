@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The parts of state_bench: state_bench.c reads options, measures and reports, state_switch.c brings up the switch and
+ * programs it, state_port.c is the two pods.
+ */
+#ifndef BENCH_STATE_BENCH_H
+#define BENCH_STATE_BENCH_H
+
+#include <jansson.h>
+
+#include <weft/conn.h>
+#include <weft/worker.h>
+
+#include "flow.h"
+
+struct state_options {
+	bool fresh; /* scenario "new", not "established" */
+	struct flow_plan plan;
+	uint32_t services, backends, rules, members, capacity;
+	uint32_t timeout; /* seconds of all connections; 0: the switch's defaults */
+	unsigned int workers;
+	double seconds, warmup;
+	uint64_t turns;        /* instead of seconds: so many turns of one worker on this thread; 0: threads */
+	const char *hugepages; /* a hugetlbfs mount for the connection table, NULL: plain memory */
+};
+
+/* state_switch.c: the floors as weftd has them, and what the scenario needs applied. The pods are ports "client" and
+ * "backend". */
+void switch_start(const struct state_options *o);
+void switch_stop(void);
+struct mgmt *switch_mgmt(void);
+struct conn_table *switch_conns(void);
+double switch_seconds_to_apply(void); /* of the services and the rules */
+__attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);
+
+/* state_port.c: what the two pods do. */
+enum pods_mode {
+	PODS_SILENT,      /* nothing is sent; what arrives is freed */
+	PODS_OPEN,        /* the client opens flow after flow, the backend answers each once */
+	PODS_ESTABLISHED, /* both send packets of random flows that are open */
+	PODS_NEW,         /* the client opens flow after flow, without an end; nobody answers */
+	PODS_LIVES,       /* whole TCP conversations, one after the other on ever new tuples */
+};
+/* What one queue of one pod has sent and taken, and the cycles that this cost inside the worker that is measured. */
+struct pod_count {
+	uint64_t sent, taken, bad, other, lives, cycles;
+};
+/* Take the two ports over: they are open, and nobody has sent anything. `from` of a pod: the worker that receives from
+ * it. */
+void pods_start(const struct flow_plan *plan, struct rte_mempool *pool, const unsigned int from[2]);
+void pods_stop(void); /* the ports are closed, the workers gone */
+void pods_set(enum pods_mode mode);
+void pods_count(struct pod_count out[2]); /* of the client, of the backend */
+uint64_t pods_opened(void);               /* in PODS_OPEN: how many flows were answered */
+
+#endif
