@@ -52,6 +52,10 @@ check_rule_port(void *value, uint64_t seen, struct error *e)
 	bool icmp = p->protocol == IPPROTO_ICMP || p->protocol == IPPROTO_ICMPV6;
 	if (!kind_has_ports(p->protocol) && (p->port != 0 || p->port_name != NULL))
 		return error_at(e, -EINVAL, "port", "goes with TCP, UDP and SCTP only");
+	/* As an IANA service name, it has a letter (RFC 6335 5.1): this one would never be found. */
+	if (p->port_name != NULL && p->port_name[strspn(p->port_name, "0123456789")] == '\0')
+		return error_at(e, -EINVAL, "port", "\"%s\" is a name, and a name has a letter: write a number without quotes",
+				p->port_name);
 	if (!icmp && p->has_icmp_type)
 		return error_at(e, -EINVAL, "icmp", "goes with ICMP and ICMPv6 only");
 	if (p->end_port != 0 && p->port == 0)
@@ -159,15 +163,11 @@ static int
 check(void *value, uint64_t seen, struct error *e)
 {
 	struct spec_policy *p = value;
-	if (!field_seen(&policy_table, seen, "types")) {
-		/* NetworkPolicySpec.policyTypes. */
+	/* NetworkPolicySpec.policyTypes. Rules of a direction that is not named are no mistake there: they say nothing. */
+	if (!p->ingress_type && !p->egress_type) {
 		p->ingress_type = true;
 		p->egress_type = field_seen(&policy_table, seen, "egress");
 	}
-	if (p->n_ingress > 0 && !p->ingress_type)
-		return error_at(e, -EINVAL, "ingress", "has rules, but \"types\" does not name Ingress");
-	if (p->n_egress > 0 && !p->egress_type)
-		return error_at(e, -EINVAL, "egress", "has rules, but \"types\" does not name Egress");
 	int rc = check_rules(p, p->ingress, p->n_ingress, "ingress", e);
 	return rc == 0 ? check_rules(p, p->egress, p->n_egress, "egress", e) : rc;
 }
@@ -213,9 +213,8 @@ static const struct field fields[] = {
 	 .type = FIELD_WORDS,
 	 FIELD_AT(struct spec_policy, ingress_type),
 	 .words = directions,
-	 .min_items = 1,
 	 .max_items = 2,
-	 .help = "directions it speaks of; Ingress, and Egress if egress is there, unless given"},
+	 .help = "directions it speaks of, rules of others say nothing; absent or empty: Ingress, and Egress if egress is there"},
 	{.name = "enforce",
 	 .type = FIELD_BOOL,
 	 .need = FIELD_DEFAULT,
