@@ -49,6 +49,10 @@ static const struct option options[] = {
 	{"gateway-mac", required_argument, NULL, 'g'},
 	{"dst-ip", required_argument, NULL, 'd'},
 	{"dst-port", required_argument, NULL, 'p'},
+	{"scenario", required_argument, NULL, 'S'},
+	{"vips", required_argument, NULL, 'v'},
+	{"backends", required_argument, NULL, 'B'},
+	{"backend-port", required_argument, NULL, 'P'},
 	{"wait", required_argument, NULL, 'W'},
 	{"descriptors", required_argument, NULL, 'q'},
 	{"hold", no_argument, NULL, 'H'},
@@ -69,6 +73,11 @@ static const char help[] =
 	"  --b-mac --b-ip      what sits at the second (02:00:00:00:00:0b, 10.0.0.11)\n"
 	"  --gateway-mac MAC   to whom frames are sent (the other side's MAC)\n"
 	"  --dst-ip --dst-port where A's flows go (B's address, 9)\n"
+	"  --scenario NAME     flows; or through services: established (opened first, then packets of both directions of\n"
+	"                      random flows), new (first packets only), lives (whole TCP conversations) (flows)\n"
+	"  --vips N            services, from --dst-ip upwards (1)\n"
+	"  --backends N        addresses of B's that serve them, from --b-ip upwards (1)\n"
+	"  --backend-port N    where they listen; below 1024, as --dst-port (9)\n"
 	"  --wait S            for the links, and for the first frame to arrive (10)\n"
 	"  --descriptors N     of each ring (1024)\n"
 	"  --hold              stay connected after the report until stdin ends\n"
@@ -104,6 +113,16 @@ address(const char *name, const char *text)
 	if (inet_pton(AF_INET, text, &out) != 1)
 		rte_exit(2, "--%s: %s is not an IPv4 address\n", name, text);
 	return out.s_addr;
+}
+
+static enum gen_scenario
+scenario(const char *name, const char *text)
+{
+	static const char *const names[] = {[GEN_FLOWS] = "flows", [GEN_ESTABLISHED] = "established", [GEN_NEW] = "new", [GEN_LIVES] = "lives"};
+	for (size_t i = 0; i < RTE_DIM(names); i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum gen_scenario)i;
+	rte_exit(2, "--%s: %s is not flows, established, new or lives\n", name, text);
 }
 
 static void
@@ -155,6 +174,18 @@ parse_option(struct gen_options *o, int c, const char *name)
 	case 'p':
 		o->dst_port = (uint16_t)number(name, optarg, 1, 65535);
 		break;
+	case 'S':
+		o->scenario = scenario(name, optarg);
+		break;
+	case 'v':
+		o->vips = (uint32_t)number(name, optarg, 1, 1 << 20);
+		break;
+	case 'B':
+		o->backends = (uint32_t)number(name, optarg, 1, 1 << 20);
+		break;
+	case 'P':
+		o->backend_port = (uint16_t)number(name, optarg, 1, 1023);
+		break;
 	case 'W':
 		o->wait = number(name, optarg, 0, 3600);
 		break;
@@ -178,6 +209,9 @@ parse(struct gen_options *o, int argc, char **argv)
 				  .wait = 10,
 				  .descriptors = 1024,
 				  .dst_port = 9,
+				  .vips = 1,
+				  .backends = 1,
+				  .backend_port = 9,
 				  .mac = {{{2, 0, 0, 0, 0, 10}}, {{2, 0, 0, 0, 0, 11}}},
 				  .ip = {RTE_BE32(RTE_IPV4(10, 0, 0, 10)), RTE_BE32(RTE_IPV4(10, 0, 0, 11))}};
 	int c, index = 0;
@@ -191,43 +225,11 @@ parse(struct gen_options *o, int argc, char **argv)
 	}
 	if (o->dst_ip == 0)
 		o->dst_ip = o->ip[1];
-	if (o->flows / o->src_ips >= 64000)
+	if (o->scenario == GEN_ESTABLISHED && o->backends > 256)
+		rte_exit(2, "--backends: at most 256 with --scenario=established\n");
+	if (o->scenario == GEN_FLOWS && o->flows / o->src_ips >= 64000)
 		rte_exit(2, "--flows: %u flows from %u addresses need more ports than there are; raise --src-ips\n",
 			 o->flows, o->src_ips);
-}
-
-static void
-print_side(FILE *f, const char *name, const struct gen_count *c)
-{
-	fprintf(f, "\"%s\":{\"tx\":%" PRIu64 ",\"rx\":%" PRIu64 ",\"other\":%" PRIu64 ",\"badChecksums\":%" PRIu64 "}",
-		name, c->tx, c->rx, c->other, c->bad);
-}
-
-static double
-cost(const struct gen_cost *c)
-{
-	return c->frames > 0 ? (double)c->cycles / (double)c->frames : 0;
-}
-
-static void
-report(FILE *f, const struct gen_options *o, const struct gen_result *r)
-{
-	uint64_t tx = r->side[0].tx + r->side[1].tx, rx = r->side[0].rx + r->side[1].rx;
-	uint64_t bursts = r->side[0].bursts + r->side[1].bursts, full = r->side[0].full + r->side[1].full;
-	fprintf(f,
-		"{\"size\":%u,\"flows\":%u,\"both\":%s,\"tx\":%" PRIu64 ",\"rx\":%" PRIu64
-		",\"loss\":%.6f,\"seconds\":%.6f,\"mpps\":%.4f,",
-		o->size, o->flows, o->both ? "true" : "false", tx, rx, tx > rx ? (double)(tx - rx) / (double)tx : 0.0,
-		r->seconds, (double)r->rx_in_time / r->seconds / 1e6);
-	double per_frame = cost(&r->tx_cost) + cost(&r->rx_cost);
-	fprintf(f, "\"full\":%.4f,\"cyclesPerPacket\":%.1f,\"ceilingMpps\":%.4f,",
-		bursts > 0 ? (double)full / (double)bursts : 0.0, per_frame,
-		per_frame > 0 ? (double)rte_get_tsc_hz() / per_frame / 1e6 : 0.0);
-	print_side(f, "a", &r->side[0]);
-	fputc(',', f);
-	print_side(f, "b", &r->side[1]);
-	fputs("}\n", f);
-	fflush(f);
 }
 
 int
@@ -254,7 +256,7 @@ main(int argc, char **argv)
 	if (rc == 0)
 		rc = gen_run(&o, &result);
 	if (rc == 0)
-		report(out, &o, &result);
+		gen_report(out, &o, &result);
 	while (rc == 0 && o.hold && !gen_stopped() && getchar() != EOF)
 		;
 	gen_close();

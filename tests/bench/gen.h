@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The parts of weft-gen: gen.c reads options and reports, gen_frame.c makes frames, gen_run.c drives the ports. */
+/*
+ * The parts of weft-gen: gen.c reads options, gen_report.c reports, gen_run.c drives the ports. What goes over them is
+ * made and taken by gen_frame.c (flows between two pods) or gen_service.c (connections through Services).
+ */
 #ifndef BENCH_GEN_H
 #define BENCH_GEN_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <rte_ether.h>
 #include <rte_mbuf.h>
@@ -12,6 +16,14 @@
 #define GEN_SIZE_MIN 64
 #define GEN_SIZE_MAX 1514
 #define GEN_BURST 32
+
+enum gen_scenario {
+	GEN_FLOWS,       /* A's flows to B, each in turn; with `both` the answers, too */
+	GEN_ESTABLISHED, /* connections through services are opened, then packets of both directions of random ones are
+			    sent */
+	GEN_NEW,         /* first packets of ever new connections; nobody answers */
+	GEN_LIVES,       /* whole TCP conversations on ever new tuples */
+};
 
 /* Side 0 is A, ethdev 0; side 1 is B, ethdev 1. Addresses and ports in network byte order where they are wide types of
  * the wire. */
@@ -24,6 +36,9 @@ struct gen_options {
 	uint32_t ip[2];    /* network byte order */
 	uint32_t dst_ip;   /* network byte order */
 	uint16_t dst_port; /* host order */
+	enum gen_scenario scenario;
+	uint32_t vips, backends; /* from dst_ip and B's address upwards */
+	uint16_t backend_port;   /* host order */
 };
 
 struct gen_count {
@@ -37,38 +52,34 @@ struct gen_cost { /* of whole bursts only */
 	uint64_t frames, cycles;
 };
 
+/* What was reached besides frames; of services only. */
+struct gen_lives {
+	uint64_t opened;      /* connections that were answered while all were opened */
+	uint64_t begun, over; /* first packets sent; whole conversations */
+};
+
 struct gen_result {
 	struct gen_count side[2]; /* tx of what it sent, rx of what reached it; with what still came after the end */
 	uint64_t rx_in_time;      /* of both sides, while the clock ran */
 	struct gen_cost tx_cost, rx_cost;
-	double seconds;
+	struct gen_lives lives; /* begun and over while the clock ran */
+	double seconds, open_seconds;
 };
 
-/* What differs between the frames of two flows of a side; the rest is in the side's template. */
-struct gen_flow {
-	uint32_t src, dst;
-	uint16_t sport, dport;
-	uint16_t ip_sum, udp_sum;
+/* What goes over the two ports. */
+struct gen_traffic {
+	/* 0 or -1. `pool`: where a side's frames come from. */
+	int (*init)(const struct gen_options *o, struct rte_mempool *const pool[2]);
+	void (*fini)(void);
+	/* Up to n frames for a side to send; 0 when it has none now. n <= GEN_BURST. */
+	unsigned int (*make)(int side, struct rte_mbuf **m, unsigned int n);
+	/* n frames that reached a side: counted, looked at, and the traffic's from now on. */
+	void (*take)(int side, struct rte_mbuf **m, unsigned int n, struct gen_count *count);
+	/* What comes before the warm-up is over: true. NULL: nothing does. */
+	bool (*ready)(void);
+	void (*lives)(struct gen_lives *out); /* may be NULL */
 };
-
-/* The first bytes of every frame: Ethernet, IPv4, UDP, magic. The rest of a buffer never changes. */
-#define GEN_HEAD 64
-
-struct gen_frames {
-	uint8_t head[GEN_HEAD];
-	struct gen_flow *flow;
-	uint32_t n, next;
-	uint16_t size;
-};
-
-/* Frames of one side; 0 or -1. Fills every buffer of `pool` once, so that a send writes the head only. */
-int gen_frames_init(struct gen_frames *f, const struct gen_options *o, int side, struct rte_mempool *pool);
-void gen_frames_fini(struct gen_frames *f);
-/* Up to n frames of the next flows in fresh buffers of `pool`; 0 when it is empty. */
-unsigned int gen_frames_make(struct gen_frames *f, struct rte_mempool *pool, struct rte_mbuf **m, unsigned int n);
-/* Is this frame one of ours? And, far dearer: are its checksums right? */
-bool gen_frame_is_ours(const struct rte_mbuf *m);
-bool gen_frame_is_right(const struct rte_mbuf *m);
+extern const struct gen_traffic gen_flows, gen_services;
 
 bool gen_stopped(void);
 /* Start both ports and wait for their links. 0 or -1, with the reason on stderr. */
@@ -76,5 +87,7 @@ int gen_open(const struct gen_options *o);
 void gen_close(void);
 /* Wait until a frame arrives, warm up, measure, let the last ones come in. 0 or -1. */
 int gen_run(const struct gen_options *o, struct gen_result *r);
+/* One JSON object. */
+void gen_report(FILE *f, const struct gen_options *o, const struct gen_result *r);
 
 #endif

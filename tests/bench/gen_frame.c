@@ -16,7 +16,24 @@ struct frame {
 	unaligned_uint64_t magic;
 } __rte_packed __rte_aligned(2);
 
-static_assert(sizeof(struct frame) <= GEN_HEAD, "what is written anew for each frame");
+/* The first bytes of every frame: Ethernet, IPv4, UDP, magic. The rest of a buffer never changes. */
+#define HEAD 64
+static_assert(sizeof(struct frame) <= HEAD, "what is written anew for each frame");
+
+/* What differs between the frames of two flows of a side; the rest is in the side's template. */
+struct flow {
+	uint32_t src, dst;
+	uint16_t sport, dport;
+	uint16_t ip_sum, udp_sum;
+};
+
+static struct side {
+	uint8_t head[HEAD];
+	struct flow *flow;
+	struct rte_mempool *pool;
+	uint32_t n, next;
+	uint16_t size;
+} sides[2];
 
 static void
 template_init(struct frame *t, const struct gen_options *o, int side)
@@ -36,12 +53,12 @@ template_init(struct frame *t, const struct gen_options *o, int side)
 
 /* B's flows are the answers to A's: the same tuples, turned round. */
 static void
-flow_init(struct gen_flow *f, const struct gen_options *o, int side, uint32_t i, struct frame *t)
+flow_init(struct flow *f, const struct gen_options *o, int side, uint32_t i, struct frame *t)
 {
 	uint32_t client = rte_cpu_to_be_32(rte_be_to_cpu_32(o->ip[0]) + i % o->src_ips);
 	uint16_t port = rte_cpu_to_be_16((uint16_t)(FIRST_PORT + i / o->src_ips)), to = rte_cpu_to_be_16(o->dst_port);
-	*f = side == 0 ? (struct gen_flow){.src = client, .dst = o->dst_ip, .sport = port, .dport = to}
-		       : (struct gen_flow){.src = o->ip[1], .dst = client, .sport = to, .dport = port};
+	*f = side == 0 ? (struct flow){.src = client, .dst = o->dst_ip, .sport = port, .dport = to}
+		       : (struct flow){.src = o->ip[1], .dst = client, .sport = to, .dport = port};
 	t->ip.src_addr = f->src;
 	t->ip.dst_addr = f->dst;
 	t->udp.src_port = f->sport;
@@ -59,8 +76,8 @@ buffer_init(struct rte_mempool *pool, void *whole, void *obj, unsigned int i)
 	memcpy((char *)m->buf_addr + RTE_PKTMBUF_HEADROOM, whole, GEN_SIZE_MAX);
 }
 
-int
-gen_frames_init(struct gen_frames *f, const struct gen_options *o, int side, struct rte_mempool *pool)
+static int
+side_init(struct side *s, const struct gen_options *o, int side, struct rte_mempool *pool)
 {
 	union {
 		struct frame frame;
@@ -70,58 +87,84 @@ gen_frames_init(struct gen_frames *f, const struct gen_options *o, int side, str
 	for (unsigned int i = sizeof(struct frame); i < sizeof(whole); i++)
 		whole.bytes[i] = (uint8_t)(i * 7);
 	template_init(&whole.frame, o, side);
-	*f = (struct gen_frames){.n = o->flows, .size = o->size, .flow = calloc(o->flows, sizeof(*f->flow))};
-	if (f->flow == NULL)
+	*s = (struct side){.n = o->flows, .size = o->size, .pool = pool, .flow = calloc(o->flows, sizeof(*s->flow))};
+	if (s->flow == NULL)
 		return -1;
-	for (uint32_t i = 0; i < f->n; i++)
-		flow_init(&f->flow[i], o, side, i, &whole.frame);
-	memcpy(f->head, &whole, GEN_HEAD);
+	for (uint32_t i = 0; i < s->n; i++)
+		flow_init(&s->flow[i], o, side, i, &whole.frame);
+	memcpy(s->head, &whole, HEAD);
+	/* Every buffer once, so that a send writes the head only. */
 	rte_mempool_obj_iter(pool, buffer_init, &whole);
 	return 0;
 }
 
-void
-gen_frames_fini(struct gen_frames *f)
+static int
+init(const struct gen_options *o, struct rte_mempool *const pool[2])
 {
-	free(f->flow);
-	f->flow = NULL;
+	return side_init(&sides[0], o, 0, pool[0]) < 0 ? -1 : side_init(&sides[1], o, 1, pool[1]);
 }
 
-unsigned int
-gen_frames_make(struct gen_frames *f, struct rte_mempool *pool, struct rte_mbuf **m, unsigned int n)
+static void
+fini(void)
 {
-	if (rte_pktmbuf_alloc_bulk(pool, m, n) != 0)
+	for (int i = 0; i < 2; i++) {
+		free(sides[i].flow);
+		sides[i].flow = NULL;
+	}
+}
+
+static unsigned int
+make(int side, struct rte_mbuf **m, unsigned int n)
+{
+	struct side *s = &sides[side];
+	if (rte_pktmbuf_alloc_bulk(s->pool, m, n) != 0)
 		return 0;
 	for (unsigned int i = 0; i < n; i++) {
-		const struct gen_flow *flow = &f->flow[f->next];
-		if (++f->next == f->n)
-			f->next = 0;
+		const struct flow *flow = &s->flow[s->next];
+		if (++s->next == s->n)
+			s->next = 0;
 		struct frame *p = rte_pktmbuf_mtod(m[i], struct frame *);
-		memcpy(p, f->head, GEN_HEAD);
+		memcpy(p, s->head, HEAD);
 		p->ip.src_addr = flow->src;
 		p->ip.dst_addr = flow->dst;
 		p->ip.hdr_checksum = flow->ip_sum;
 		p->udp.src_port = flow->sport;
 		p->udp.dst_port = flow->dport;
 		p->udp.dgram_cksum = flow->udp_sum;
-		m[i]->data_len = f->size;
-		m[i]->pkt_len = f->size;
+		m[i]->data_len = s->size;
+		m[i]->pkt_len = s->size;
 	}
 	return n;
 }
 
-bool
-gen_frame_is_ours(const struct rte_mbuf *m)
+static bool
+is_ours(const struct rte_mbuf *m)
 {
 	const struct frame *p = rte_pktmbuf_mtod(m, const struct frame *);
 	return m->data_len >= sizeof(*p) && p->magic == MAGIC;
 }
 
-bool
-gen_frame_is_right(const struct rte_mbuf *m)
+static bool
+is_right(const struct rte_mbuf *m)
 {
 	const struct frame *p = rte_pktmbuf_mtod(m, const struct frame *);
 	if (rte_be_to_cpu_16(p->ip.total_length) + sizeof(p->eth) != m->data_len || m->nb_segs != 1)
 		return false;
 	return rte_ipv4_cksum(&p->ip) == 0 && rte_ipv4_udptcp_cksum_verify(&p->ip, &p->udp) == 0;
 }
+
+static void
+take(int side, struct rte_mbuf **m, unsigned int n, struct gen_count *count)
+{
+	unsigned int ours = 0;
+	for (unsigned int i = 0; i < n; i++)
+		ours += is_ours(m[i]);
+	count->rx += ours;
+	count->other += n - ours;
+	/* One of each burst is looked at closely: enough to notice, too few to slow us down. */
+	if (is_ours(m[0]))
+		count->bad += !is_right(m[0]);
+	rte_pktmbuf_free_bulk(m, n);
+}
+
+const struct gen_traffic gen_flows = {.init = init, .fini = fini, .make = make, .take = take};

@@ -11,12 +11,12 @@
 #define CACHE 256
 #define RX_BURST 64
 #define DRAIN_S 0.1
+#define STALL_S 5.0
 
 struct side {
 	uint16_t port, peer;
 	bool sends;
 	struct rte_mempool *pool;
-	struct gen_frames frames;
 	struct rte_mbuf *pending[GEN_BURST]; /* made, but not taken by the port yet */
 	unsigned int first, n_pending;
 	uint64_t due, interval; /* TSC: when the next burst may go; 0: at once */
@@ -24,6 +24,7 @@ struct side {
 };
 
 static struct side sides[2];
+static const struct gen_traffic *traffic;
 static struct rte_mempool *rx_pool;
 static struct gen_cost tx_cost, rx_cost;
 
@@ -99,16 +100,17 @@ gen_open(const struct gen_options *o)
 	rx_pool = rte_pktmbuf_pool_create("rx", RX_BUFFERS, CACHE, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	for (uint16_t i = 0; i < 2; i++) {
 		struct side *s = &sides[i];
-		*s = (struct side){.port = i, .peer = !i, .sends = i == 0 || o->both};
+		*s = (struct side){.port = i, .peer = !i, .sends = i == 0 || o->both || o->scenario != GEN_FLOWS};
 		s->pool = rte_pktmbuf_pool_create(i == 0 ? "tx-a" : "tx-b", TX_BUFFERS + o->descriptors, CACHE, 0,
 						  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 		if (rx_pool == NULL || s->pool == NULL)
 			return fail(i, "buffers", -rte_errno);
-		if (gen_frames_init(&s->frames, o, i, s->pool) < 0)
-			return fail(i, "flows", -ENOMEM);
 		if (o->rate > 0)
 			s->interval = (uint64_t)(GEN_BURST / (o->rate * 1e6) * (double)rte_get_tsc_hz());
 	}
+	traffic = o->scenario == GEN_FLOWS ? &gen_flows : &gen_services;
+	if (traffic->init(o, (struct rte_mempool *const[2]){sides[0].pool, sides[1].pool}) < 0)
+		return fail(0, "flows", -ENOMEM);
 	for (uint16_t i = 0; i < 2; i++) {
 		if (open_port(i, o) < 0)
 			return -1;
@@ -125,8 +127,8 @@ gen_close(void)
 		rte_eth_dev_stop(port);
 		rte_eth_dev_close(port);
 	}
-	for (int i = 0; i < 2; i++)
-		gen_frames_fini(&sides[i].frames);
+	if (traffic != NULL)
+		traffic->fini();
 }
 
 /* Returns how many went. */
@@ -142,7 +144,9 @@ send_burst(struct side *s)
 	}
 	if (s->n_pending == 0) {
 		s->first = 0;
-		s->n_pending = gen_frames_make(&s->frames, s->pool, s->pending, GEN_BURST);
+		s->n_pending = traffic->make((int)(s - sides), s->pending, GEN_BURST);
+		if (s->n_pending == 0)
+			return 0;
 	}
 	unsigned int sent = rte_eth_tx_burst(s->port, 0, &s->pending[s->first], (uint16_t)s->n_pending);
 	s->first += sent;
@@ -162,15 +166,7 @@ receive(struct side *s)
 		return 0;
 	for (unsigned int i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
-	unsigned int ours = 0;
-	for (unsigned int i = 0; i < n; i++)
-		ours += gen_frame_is_ours(m[i]);
-	s->count.rx += ours;
-	s->count.other += n - ours;
-	/* One of each burst is looked at closely: enough to notice, too few to slow us down. */
-	if (gen_frame_is_ours(m[0]))
-		s->count.bad += !gen_frame_is_right(m[0]);
-	rte_pktmbuf_free_bulk(m, n);
+	traffic->take((int)(s - sides), m, n, &s->count);
 	return n;
 }
 
@@ -224,19 +220,54 @@ wait_for_traffic(double wait)
 	return 0;
 }
 
+/* Whatever must be there first: connections that are opened. */
+static int
+wait_until_ready(double *seconds)
+{
+	uint64_t begin = rte_rdtsc(), moved = begin, before = received();
+	while (traffic->ready != NULL && !traffic->ready() && !gen_stopped()) {
+		run_for(0.001, true);
+		if (received() != before)
+			moved = rte_rdtsc();
+		else if (seconds_since(moved) > STALL_S) {
+			fprintf(stderr, "weft-gen: not all flows could be opened: %" PRIu64 " frames came through\n",
+				before);
+			return -1;
+		}
+		before = received();
+	}
+	*seconds = seconds_since(begin);
+	return 0;
+}
+
+static struct gen_lives
+lives(void)
+{
+	struct gen_lives out = {0};
+	if (traffic->lives != NULL)
+		traffic->lives(&out);
+	return out;
+}
+
 int
 gen_run(const struct gen_options *o, struct gen_result *r)
 {
 	if (wait_for_traffic(o->wait) < 0)
+		return -1;
+	if (wait_until_ready(&r->open_seconds) < 0)
 		return -1;
 	run_for(o->warmup, true);
 	run_for(DRAIN_S, false);
 	for (int i = 0; i < 2; i++)
 		sides[i].count = (struct gen_count){0};
 	tx_cost = rx_cost = (struct gen_cost){0};
+	struct gen_lives before = lives();
 	uint64_t begin = rte_rdtsc();
 	run_for(o->seconds, true);
 	r->seconds = seconds_since(begin);
+	r->lives = lives();
+	r->lives.begun -= before.begun;
+	r->lives.over -= before.over;
 	r->rx_in_time = received();
 	r->tx_cost = tx_cost;
 	r->rx_cost = rx_cost;

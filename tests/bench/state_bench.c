@@ -211,7 +211,8 @@ static const char help[] =
 	"  --services N --backends N   backends of each service (16, 10)\n"
 	"  --rules N           that select the backend, one of which lets the clients in (10)\n"
 	"  --members N         of that one's address set, beside the clients (100)\n"
-	"  --capacity N        of the connection table (as the flows need it; 8388608 with --new)\n"
+	"  --capacity N        of the connection table (a quarter more than --flows, 65536 or more; 8388608 with "
+	"--new)\n"
 	"  --timeout S         until a connection is forgotten; 0: the switch's defaults (0; 2 with --new)\n"
 	"  --size BYTES        of a frame without FCS (64)\n"
 	"  --seconds S --warmup S   (3, 1; with --new 10, and the timeout and 3 more)\n"
@@ -301,7 +302,7 @@ parse(struct state_options *o, int argc, char **argv)
 	o->timeout = (uint32_t)(v[TIMEOUT] >= 0 ? v[TIMEOUT] : fresh ? 2 : 0);
 	o->seconds = v[SECONDS] >= 0 ? v[SECONDS] : fresh ? 10 : 3;
 	o->warmup = v[WARMUP] >= 0 ? v[WARMUP] : fresh ? o->timeout + 3 : 1;
-	o->capacity = (uint32_t)(v[CAPACITY] != 0 ? v[CAPACITY] : fresh ? 1 << 23 : RTE_MAX(1024, v[FLOWS]));
+	o->capacity = (uint32_t)(v[CAPACITY] != 0 ? v[CAPACITY] : fresh ? 1 << 23 : RTE_MAX(65536, v[FLOWS] * 1.25));
 	o->plan = (struct flow_plan){.flows = (uint32_t)v[FLOWS],
 				     .client = RTE_IPV4(10, 16, 0, 0),
 				     .vip = RTE_IPV4(10, 96, 0, 1),

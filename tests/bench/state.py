@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""scripts/bench state: connections through Services with a policy, as the tables grow.
+
+Rows with port memif: weft-gen plays clients and backends over two memif ports. Rows with port in-process: state_bench, the switch and
+two pods made of memory in one process; what the pods cost is taken off its cycles.
+"""
+import json
+import os
+import subprocess
+
+from switch import GATEWAY_MAC, MACS, PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
+
+FLOWS = [1000, 100_000, 1_000_000, 10_000_000]
+SERVICES, BACKENDS = 16, 10
+CLIENT, BACKEND, VIP = "10.16.0.0", "10.32.0.1", "10.96.0.1"
+NO_LIMIT = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
+COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
+           "cycles_per_connection", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
+
+
+def address(first, i):
+    n = int.from_bytes(bytes(map(int, first.split("."))), "big") + i
+    return ".".join(map(str, n.to_bytes(4, "big")))
+
+
+def pods(ports):
+    """Two router pods: addresses behind them are theirs."""
+    subnet = {"prefix": "10.0.0.0/16", "gateway": "10.0.0.1"}
+    objects = [{"kind": "Network", "name": "default", "vni": 1, "mode": "l3", "mtu": 1500, "gatewayMac": GATEWAY_MAC, "subnets": [subnet]}, *ports]
+    for side, mac, first in zip("ab", MACS, (CLIENT, BACKEND)):
+        objects.append({"kind": "Endpoint", "name": side, "network": "default", "port": side, "mac": mac, "ips": [first],
+                        "prefixes": [f"{first.rsplit('.', 1)[0]}.0/12"]})
+    return objects
+
+
+def services(n=SERVICES, backends=BACKENDS, protocol="UDP"):
+    return [{"kind": "Service", "name": f"bench/service-{s}", "network": "default", "ips": [address(VIP, s)],
+             "ports": [{"protocol": protocol, "port": 80, "targetPort": 800}],
+             "backends": [{"ip": address(BACKEND, s * backends + k)} for k in range(backends)]} for s in range(n)]
+
+
+def accepting_policy(protocol="UDP"):
+    """Isolates the backend; the clients are let in by the address set that they are in."""
+    members = [f"10.16.{i}.0/24" for i in range(16)] + [address("172.16.0.0", i) for i in range(100)]
+    return [{"kind": "AddressSet", "name": "clients", "network": "default", "members": members},
+            {"kind": "Policy", "name": "accept-clients", "network": "default", "tier": "network", "endpoints": ["b"], "types": ["Ingress"],
+             "ingress": [{"name": "clients", "from": [{"set": "clients"}], "ports": [{"protocol": protocol, "port": 800}]}]}]
+
+
+def table_size(flows):
+    return max(65536, flows * 5 // 4)
+
+
+def generator_options(flows):
+    return {"scenario": "established", "flows": flows, "a-ip": CLIENT, "b-ip": BACKEND, "dst-ip": VIP, "dst-port": 80, "vips": SERVICES,
+            "backends": SERVICES * BACKENDS, "backend-port": 800}
+
+
+def measure_established(args, flows):
+    core = args.cores
+    with Bench(args) as lab:
+        weft = Weft(lab, args, "memif", core, table_size(flows), NO_LIMIT)
+        weft.apply(*pods(weft.ports), *services(), *accepting_policy())
+        go_first(args, lab.processes[0])
+        seconds = args.warmup + args.seconds
+        gen = start_generator(lab, args, "memif", core, dict(generator_options(flows), seconds=args.seconds, warmup=args.warmup))
+        # Flows are opened first: counting starts when they are, in the warm-up.
+        wait_for("the flows to be open", lambda: not gen.alive() or weft.control.call("status")["connections"]["used"] >= flows, 60 + flows / 20000, 0.2)
+        weft.start_counting()
+        report = report_of(gen, seconds + 30)
+        report["switchCycles"] = weft.cycles()
+        status = weft.control.call("status")
+        report["hugepages"], report["connections"] = status["hugepages"], status["connections"]
+        report["tableBytes"] = os.stat(lab.connection_files()[0]).st_size
+        report["decided"] = sum(w["decided"] for w in weft.control.call("stats")["workers"])
+        gen.p.stdin.close()
+        return report
+
+
+def established(args):
+    rows = []
+    for flows in args.flows:
+        runs = []
+        for i in range(args.repeat):
+            r = measure_established(args, flows)
+            runs.append(r)
+            say(args, f"established, {flows:,} flows, {i + 1}/{args.repeat}: {r['mpps']:.2f} Mpps, {r['switchCycles']:.0f} cycles/packet, loss {r['loss']:.2%}; "
+                      f"opened in {r['openSeconds']:.1f} s; {'hugepages' if r['hugepages'] else '4 KiB pages'}")
+        last = runs[-1]
+        rows.append({
+            "scenario": "established", "port": "memif", "protocol": "udp", "workers": 1, "flows": flows, "size": args.size, "services": SERVICES,
+            "rules": 1, "weft_mpps": rounded(median(runs, "mpps"), 3), "cycles_per_packet": rounded(median(runs, "switchCycles"), 1),
+            "loss": rounded(median(runs, "loss"), 6), "table_connections": last["connections"]["capacity"], "table_bytes": last["tableBytes"],
+            "table_bytes_per_connection": round(last["tableBytes"] / last["connections"]["capacity"], 1),
+            "open_seconds": rounded(median(runs, "openSeconds"), 3), "hugepages": last["hugepages"],
+            "limit": "switch" if median(runs, "full") > PUSHED else "generator", "generator_mpps": rounded(median(runs, "ceilingMpps"), 3),
+            "weft_runs": [rounded(r["mpps"], 3) for r in runs],
+        })
+        add_ratio(rows, "weft_mpps")
+    return rows
+
+
+def add_ratio(rows, key):
+    """Of the last row to the first: 1 k connections, or one worker."""
+    rows[-1][f"ratio_to_{rows[0]['flows'] // 1000}k"] = rows[-1]["ratio"] = round(rows[-1][key] / rows[0][key], 3) if rows[0][key] else None
+
+
+def in_process(args, options):
+    """One run of state_bench; its JSON object."""
+    command = [os.path.join(args.build, "tests", "state_bench"), f"--size={args.size}"] + [f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()]
+    if args.huge:
+        command.append(f"--hugepages={args.huge.mount}")
+    r = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    if r.returncode != 0:
+        raise LabError(f"{' '.join(command)}: {r.stderr.strip()[-800:]}")
+    return json.loads(r.stdout)
+
+
+def merged(runs):
+    """Medians of what is measured, and what is the same in all."""
+    return {k: (rounded(median(runs, k), 6) if isinstance(v, float) else v) for k, v in runs[0].items()}
+
+
+def repeat(args, what, options):
+    runs = []
+    for i in range(args.repeat):
+        r = in_process(args, options)
+        runs.append(r)
+        rate = f"{r['connections_per_second'] / 1e6:.3f} M/s, {r['expired_per_second'] / 1e6:.3f} M expired/s, {r['cycles_per_connection']:.0f} cycles each" \
+            if r["scenario"] == "new" else f"{r['weft_mpps']:.2f} Mpps, {r['cycles_per_packet']:.0f} cycles/packet"
+        say(args, f"{what}, in-process, {i + 1}/{args.repeat}: {rate}; {r['cpu_share']:.0%} of the core")
+    return merged(runs)
+
+
+def cycles(args):
+    """Established connections without ports: what the switch alone spends."""
+    rows = []
+    for flows in args.flows:
+        rows.append(repeat(args, f"established, {flows:,} flows", {"flows": flows, "seconds": args.seconds, "warmup": args.warmup}))
+        add_ratio(rows, "weft_mpps")
+    return rows
+
+
+def workers(args):
+    rows = []
+    for n in (1, 2):
+        r = repeat(args, f"{n} worker{'s' if n > 1 else ''}", {"flows": 100_000, "workers": n, "seconds": args.seconds, "warmup": args.warmup})
+        rows.append(dict(r, scenario="workers"))
+        rows[-1]["ratio"] = round(rows[-1]["weft_mpps"] / rows[0]["weft_mpps"], 3)
+        # By CPU time: what the ratio is when the cores are ours alone.
+        rows[-1]["ratio_of_cores"] = round(n * rows[-1]["mpps_of_a_core"] / rows[0]["mpps_of_a_core"], 3)
+    return rows
+
+
+SMALL, LARGE = {"services": 1, "backends": 10, "rules": 10}, {"services": 50_000, "backends": 5, "rules": 100_000}
+
+
+def new(args):
+    rows = []
+    for protocol in ("udp", "tcp"):
+        for size in (SMALL, LARGE):
+            r = repeat(args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules",
+                       dict(size, new=True, seconds=args.new_seconds, **({"tcp": True} if protocol == "tcp" else {})))
+            first = rows[-1] if size is LARGE else r
+            rows.append(dict(r, cost_ratio=round(r["cycles_per_connection"] / first["cycles_per_connection"], 3), ratio=round(
+                r["connections_per_second"] / first["connections_per_second"], 3)))
+    return rows
+
+
+ROWS = {"established": established, "cycles": cycles, "workers": workers, "new": new}
+
+
+def megabytes(args):
+    """Of hugepages: a table, the switch and the generator."""
+    flows = max(max(args.flows), 1 << 23 if "new" in args.rows else 0)
+    return table_size(flows) * 192 // 10**6 + 64 + 256 + 96 + 64
+
+
+def state(args):
+    rows = []
+    for name in args.rows:
+        rows += ROWS[name](args)
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    table(rows, COLUMNS)
+    print(f"medians of {args.repeat} runs of {args.seconds:g} s; Mpps as received; on {'hugepages' if args.hugepages else '4 KiB pages'}; "
+          f"ratio: to the first row of its kind; in-process: without what the ports cost")
