@@ -110,6 +110,18 @@ conn_find(const struct conn_table *t, const struct tuple *key)
 	return ref == 0 && over != 0 ? find_further(t, key, hash) : ref;
 }
 
+/* What a packet with the key touches: TCP's windows, too, which lie in two lines now and then. */
+static inline void
+prefetch_entry(const struct conn_table *t, const struct tuple *key, uint32_t ref)
+{
+	__builtin_prefetch(&t->view.half[ref]);
+	if ((key->net_proto & 0xff) == IPPROTO_TCP) {
+		const struct conn_cold *cold = &t->view.cold[ref >> 1];
+		__builtin_prefetch(cold->tcp);
+		__builtin_prefetch(&cold->flags);
+	}
+}
+
 void
 conn_find_burst(const struct conn_table *t, const struct tuple *const key[], const uint32_t hash[], unsigned int n,
 		uint32_t ref[])
@@ -124,8 +136,7 @@ conn_find_burst(const struct conn_table *t, const struct tuple *const key[], con
 	for (unsigned int i = 0; i < n; i++) {
 		slots[i] = slots_with(b[i], tag_of(hash[i]), &over[i]);
 		if (slots[i] != 0)
-			__builtin_prefetch(
-				&t->view.half[__atomic_load_n(&b[i]->ref[__builtin_ctz(slots[i])], __ATOMIC_RELAXED)]);
+			prefetch_entry(t, key[i], __atomic_load_n(&b[i]->ref[__builtin_ctz(slots[i])], __ATOMIC_RELAXED));
 		else if (over[i] != 0)
 			__builtin_prefetch(&t->bucket[next_of(t, home_of(t, hash[i]))]);
 	}

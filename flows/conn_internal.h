@@ -24,7 +24,7 @@
 #include <weft/tcp_state.h>
 
 #define CONN_MAGIC 0x4e4e4f4354464557ull /* "WEFTCONN" */
-#define CONN_VERSION 1u
+#define CONN_VERSION 2u
 #define BUCKET_SLOTS 12
 #define BUCKET_LOAD 864u /* hundredths of a slot in use, on average, when the table is full: 72 % */
 #define PROBE_BUCKETS 32u
@@ -97,6 +97,7 @@ struct conn_table {
 	uint32_t capacity, workers, n_chunks;
 	uint32_t timeout_min;
 	struct conn_timeouts timeouts;
+	bool strict_windows;
 	char *path;
 };
 

@@ -229,6 +229,7 @@ conn_table_create(struct conn_table **out, const struct conn_table_options *o, s
 		return error_set(e, -ENOMEM, "out of memory");
 	memset(t, 0, sizeof(*t));
 	t->timeouts = o->timeouts;
+	t->strict_windows = o->strict_windows;
 	rc = timeouts_complete(&t->timeouts, &t->timeout_min, e);
 	if (rc == 0 && o->path != NULL && (t->path = strdup(o->path)) == NULL)
 		rc = error_set(e, -ENOMEM, "out of memory");

@@ -56,24 +56,53 @@ conn_mark_answered(struct conn_table *t, uint32_t id)
 		__atomic_fetch_sub(&open_shard(t, id)->n, 1, __ATOMIC_RELAXED);
 }
 
+/* For its receiver to judge, or not. */
 static int
-follow(struct conn_table *t, uint32_t ref, uint8_t tcp_flags)
+outside(const struct conn_table *t, const struct tcp_segment *s)
+{
+	return t->strict_windows || (s->flags & TCP_BIT_RST) ? -ERANGE : TCP_STATE_SAME;
+}
+
+/* A segment that may change the state: the state, TCP_STATE_SAME when it teaches nothing, or -errno. */
+static int
+follow(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
 {
 	uint32_t id = ref >> 1;
+	unsigned int dir = ref & 1;
 	struct conn_cold *cold = &t->view.cold[id];
 	uint8_t state = __atomic_load_n(&cold->state, __ATOMIC_RELAXED);
+	bool learned = false;
 	int next;
 	do {
-		next = tcp_state_next((enum tcp_state)state, tcp_flags, ref & 1);
+		next = tcp_state_next((enum tcp_state)state, s->flags, dir);
 		if (next < 0 || next == TCP_STATE_SAME)
 			return next;
+		if (!learned && (s->flags & (TCP_BIT_SYN | TCP_BIT_ACK)) != TCP_BIT_SYN &&
+		    !tcp_window_takes(cold->tcp, dir, s))
+			return outside(t, s);
+		if (!learned)
+			tcp_window_learn(cold->tcp, cold->scale, dir, s);
+		learned = true;
 	} while (next != state && !__atomic_compare_exchange_n(&cold->state, &state, (uint8_t)next, false,
 							       __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
-	if (ref & 1)
+	if (dir == 1)
 		conn_mark_answered(t, id);
 	if (next != state || next == TCP_STATE_ESTABLISHED)
 		settle_by(t, id);
 	return next;
+}
+
+/* The same for a segment of an established connection. */
+static inline int
+segment(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, bool settled)
+{
+	struct conn_cold *cold = &t->view.cold[ref >> 1];
+	if (!settled || !is_ordinary(s->flags))
+		return follow(t, ref, s);
+	if (!tcp_window_takes(cold->tcp, ref & 1, s))
+		return outside(t, s);
+	tcp_window_learn(cold->tcp, cold->scale, ref & 1, s);
+	return TCP_STATE_ESTABLISHED;
 }
 
 /* At most once a second, and never backwards: workers' clocks differ a little. */
@@ -88,20 +117,18 @@ refresh(struct conn_half *h, uint32_t seen, uint32_t now_s)
 }
 
 int
-conn_packet(struct conn_table *t, uint32_t ref, uint8_t tcp_flags, uint32_t now_ms)
+conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms)
 {
 	struct conn_half *h = &t->view.half[ref];
 	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_ACQUIRE);
 	if (seen & SEEN_CLOSED)
 		return -ESTALE;
 	if (half_is_tcp(h)) {
-		if (!(seen & SEEN_SETTLED) || !is_ordinary(tcp_flags)) {
-			int next = follow(t, ref, tcp_flags);
-			if (next < 0)
-				return next;
-			if (next == TCP_STATE_SAME)
-				return 0;
-		}
+		int next = s != NULL ? segment(t, ref, s, seen & SEEN_SETTLED) : TCP_STATE_SAME;
+		if (next < 0)
+			return next;
+		if (next == TCP_STATE_SAME)
+			return 0;
 	} else if ((ref & 1) && !(seen & SEEN_SETTLED)) {
 		conn_mark_answered(t, ref >> 1);
 		settle(h);

@@ -143,11 +143,12 @@ fill(struct conn_table *t, const struct creation *c, uint32_t now_ms)
 		.service = n->service,
 		.backend = n->backend,
 		.owner = n->owner,
-		.scale = {0xff, 0xff},
+		.scale = {TCP_SCALE_NONE, TCP_SCALE_NONE},
 	};
 	if (half_is_tcp(&t->view.half[2 * c->id])) {
-		int state = tcp_state_next(TCP_STATE_NONE, n->tcp_flags, false);
+		int state = tcp_state_next(TCP_STATE_NONE, n->tcp.flags, false);
 		cold.state = (uint8_t)(state > 0 ? state : TCP_STATE_SYN_SENT);
+		tcp_window_open(cold.tcp, cold.scale, &n->tcp);
 	}
 	words_store(&t->view.cold[c->id], &cold, sizeof(cold));
 }

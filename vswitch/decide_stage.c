@@ -9,6 +9,7 @@
 #include <weft/tcp_state.h>
 
 #include "decide_stage.h"
+#include "segment.h"
 
 /* How many source ports are tried for a translated connection whose tuple is taken (FAULTS C4, C5: bounded). */
 #define NAT_PROBES 64
@@ -150,8 +151,8 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 		.service = v->service,
 		.backend = v->backend,
 		.owner = v->owner,
-		.tcp_flags = p->proto == IPPROTO_TCP ? p->tcp_flags : 0,
 	};
+	segment_read(b, i, &n.tcp);
 	for (int d = 0; d < 2; d++) {
 		memcpy(n.dep[d], v->dep[d], sizeof(n.dep[d]));
 		n.stamp[d] = stamp_for(b, generation_sum(v->dep[d]));

@@ -7,6 +7,7 @@
 #include <weft/pipeline.h>
 
 #include "decide_stage.h"
+#include "segment.h"
 
 /* A packet that its way out cannot take: say so to whoever may shorten it (RFC 1191, 8201). */
 bool
@@ -30,7 +31,8 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 	struct packet *p = &b->p[i];
 	if (unlikely(!packet_fits(b, i)))
 		return true;
-	int rc = conn_packet(w->conns, p->ref, p->proto == IPPROTO_TCP ? p->tcp_flags : 0, w->now_ms);
+	struct tcp_segment s;
+	int rc = conn_packet(w->conns, p->ref, segment_read(b, i, &s) ? &s : NULL, w->now_ms);
 	if (unlikely(rc == -ESTALE)) {
 		/* A new conversation on the tuple of one that is over. */
 		conn_remove(w->conns, w->id, p->ref);
@@ -38,7 +40,7 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 		return false;
 	}
 	if (unlikely(rc < 0))
-		packet_drop(w, b, i, DROP_INVALID_STATE);
+		packet_drop(w, b, i, rc == -ERANGE ? DROP_INVALID_WINDOW : DROP_INVALID_STATE);
 	else
 		burst_move(b, i, STAGE_REWRITE);
 	return true;

@@ -19,6 +19,7 @@
 
 #include <weft/base.h>
 #include <weft/generation.h>
+#include <weft/tcp_window.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -60,7 +61,8 @@ tuple_equal(const struct tuple *a, const struct tuple *b)
 
 enum conn_half_flag {
 	HALF_NAT = 1 << 0,     /* the packet becomes the reverse of the other half's key */
-	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state; else: it was answered */
+	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state. Else: a packet of this
+	                          direction tells nothing new but that time goes on */
 	HALF_CLOSED = 1 << 2,  /* removed or being removed: do not use */
 	HALF_LIVE = 1 << 3,    /* created completely: what find returns was live and not closed a moment ago */
 };
@@ -83,23 +85,20 @@ conn_half_flags(const struct conn_half *h)
 	return __atomic_load_n(&h->seen, __ATOMIC_RELAXED) >> 24 & 0xf;
 }
 
-struct conn_tcp_half { /* RFC 793 sequence space as the middle of the path sees it, host order */
-	uint32_t end;     /* highest sequence number sent + 1 */
-	uint32_t max_end; /* highest acceptable by the other side's window */
-	uint32_t max_win; /* largest window seen, scaled */
-};
-
 #define CONN_RULE_NONE 0u
 
 struct conn_cold {
-	struct conn_tcp_half tcp[2];
+	union {                      /* an established TCP segment needs this far: 28 bytes */
+		struct tcp_side tcp[2];
+		uint32_t datagrams[2]; /* UDP port 53: questions, answers */
+	};
+	uint8_t scale[2];    /* TCP window scale of each side, or TCP_SCALE_NONE */
+	uint8_t state;       /* tcp_state.h; 0 when not TCP. Atomic */
+	uint8_t flags;       /* enum conn_flag */
 	uint32_t rule[2];    /* rule ids that let it pass: at the source (egress), at the destination (ingress) */
 	uint32_t service;    /* id of the service port, 0 when not through a service */
 	uint32_t backend;    /* id of the chosen backend */
 	uint32_t owner;      /* generation slot of the endpoint whose quota it counts against */
-	uint8_t state;       /* tcp_state.h; 0 when not TCP. Atomic */
-	uint8_t scale[2];    /* TCP window scale of each side, 0xff: not seen */
-	uint8_t flags;       /* enum conn_flag */
 };
 
 enum conn_flag {
@@ -115,7 +114,7 @@ struct conn_new {
 	uint32_t hop[2];
 	uint32_t rule[2];
 	uint32_t service, backend, owner;
-	uint8_t tcp_flags; /* of the first segment; 0 when not TCP */
+	struct tcp_segment tcp; /* the first segment; unused when not TCP */
 };
 
 /* Seconds without a packet until a connection is forgotten, at most CONN_TIMEOUT_MAX; to the second. Defaults are Linux
@@ -133,6 +132,7 @@ struct conn_table_options {
 	int numa_node;       /* -1: any */
 	bool hugepages;      /* path lies on a hugetlbfs mount */
 	struct conn_timeouts timeouts; /* all zero: defaults */
+	bool strict_windows; /* refuse every segment that is outside the window, not RST alone */
 };
 
 struct conn_table; /* opaque but for the inline readers below */
@@ -173,7 +173,7 @@ uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
  * -EEXIST: somebody was first, *ref is the half that carries orig now (of either direction): follow it instead;
  * -EADDRINUSE: another connection carries `reply` (choose another port); -ENOSPC: the table is full.
  * Two workers that create the same orig (or the same reply) at the same moment: exactly one wins.
- * TCP's caller judges by tcp_state_may_open() whether tcp_flags may open a connection.
+ * TCP's caller judges by tcp_state_may_open() whether the segment may open a connection.
  */
 int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref);
 
@@ -181,13 +181,19 @@ int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new
 void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
 
 /*
- * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state. tcp_flags is 0 when not TCP.
- * Returns 0, or -EPROTO when the segment is impossible in the connection's state (drop it), or
- * -ESTALE when a SYN opens a new conversation on a closed one's tuple, or another worker has removed it since it was found
- * (remove, decide anew).
- * Cheap when nothing changes: the caller's half is the only line touched for UDP, and for TCP once settled.
+ * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state and windows. `s` is NULL when
+ * it is not TCP, or TCP without a header (a later fragment): then nothing is learned of it.
+ * Returns 0, or
+ * -EPROTO: the segment is impossible in the connection's state: drop it;
+ * -ERANGE: its receiver could not take it (tcp_window.h): drop it;
+ * -ESTALE: a SYN opens a new conversation on a closed one's tuple, or another worker has removed it since it was found:
+ *          remove it, decide anew.
+ * An RST outside the window is always refused: it would close the connection here, or in a receiver that is careless. Of
+ * anything else outside the window nothing is learned, neither state nor numbers nor age; it passes for its receiver to
+ * judge, who answers it by an ACK that its sender may need (RFC 9293 3.10.7.4). With options.strict_windows it is refused, too.
+ * Cheap when nothing changes: the caller's half is the only line touched, and for TCP the beginning of conn_cold.
  */
-int conn_packet(struct conn_table *t, uint32_t ref, uint8_t tcp_flags, uint32_t now_ms);
+int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms);
 
 /*
  * Replace what was decided on one half (hop, dep, stamp). Loses silently when another worker is doing the same
@@ -231,6 +237,7 @@ int conn_walk(struct conn_table *t, int (*fn)(uint32_t ref, const struct conn_ha
 static_assert(sizeof(struct tuple) == 40, "hashed and compared whole");
 static_assert(sizeof(struct conn_half) == 64, "one cache line a direction");
 static_assert(sizeof(struct conn_cold) == 48, "the memory goal counts on it");
+static_assert(offsetof(struct conn_cold, rule) == 28, "what TCP touches lies together");
 
 #ifdef __cplusplus
 }

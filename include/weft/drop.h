@@ -32,6 +32,7 @@
 	X(SERVICE_NO_BACKEND, "service_no_backend", "the service has no backend that takes connections")                             \
 	X(SERVICE_UNKNOWN, "service_unknown", "unknown port of a service, or an unused service address")                             \
 	X(INVALID_STATE, "invalid_state", "segment that can neither start nor continue a connection")                                \
+	X(INVALID_WINDOW, "invalid_window", "TCP segment outside the window that its receiver offers")                                \
 	X(CONNECTIONS_FULL, "connections_full", "the connection table is full")                                                      \
 	X(NEW_RATE, "new_rate", "the port opens connections faster than its token bucket allows")                                    \
 	X(NAT_CLASH, "nat_clash", "no free source port for a translated connection")                                                 \

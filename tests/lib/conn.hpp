@@ -57,8 +57,36 @@ new_conn(const tuple &orig, uint8_t tcp_flags = 0)
 	memset(&n, 0, sizeof(n));
 	n.orig = orig;
 	n.reply = tuple_reversed(&orig);
-	n.tcp_flags = tcp_flags;
+	n.tcp.seq = 1000;
+	n.tcp.window = 65535;
+	n.tcp.flags = tcp_flags;
+	n.tcp.scale = TCP_SCALE_NONE;
 	return n;
+}
+
+// A segment that the receiver can take, or with flags 0 none.
+inline tcp_segment
+next_segment(const conn_table *t, uint32_t ref, int flags)
+{
+	const conn_cold &c = conn_view(t)->cold[ref >> 1];
+	const tcp_side &from = c.tcp[ref & 1], &to = c.tcp[!(ref & 1)];
+	tcp_segment s;
+	memset(&s, 0, sizeof(s));
+	bool again = from.max_win != 0 && (flags & TCP_BIT_SYN);
+	s.seq = (from.max_win != 0 ? __atomic_load_n(&from.end, __ATOMIC_RELAXED) : 5000) - again;
+	s.ack = flags & TCP_BIT_ACK ? __atomic_load_n(&to.end, __ATOMIC_RELAXED) : 0;
+	s.window = 65535;
+	s.flags = uint8_t(flags);
+	s.scale = TCP_SCALE_NONE;
+	return s;
+}
+
+inline int
+conn_packet(conn_table *t, uint32_t ref, int flags, uint32_t now_ms)
+{
+	tcp_segment s = next_segment(t, ref, flags);
+	bool tcp = (conn_view(t)->half[ref].key.net_proto & 0xff) == IPPROTO_TCP;
+	return conn_packet(t, ref, tcp ? &s : static_cast<const tcp_segment *>(nullptr), now_ms);
 }
 
 inline conn_table *

@@ -68,6 +68,8 @@ public:
 	uint8_t ttl = 64, proto = 17, tos = 0, tcp_flags = 0;
 	uint16_t sport = 0, dport = 0, ethertype = 0, fragment = 0x4000, id = 0;
 	uint32_t seq = 1000, ack = 0;
+	uint16_t window = 0xff00;
+	Bytes tcp_options;
 	bool bad_ip_sum = false, bad_l4_sum = false, no_l4_sum = false, partial = false;
 	Bytes options, payload, l4_raw;
 	uint8_t icmp_type = 0, icmp_code = 0;
@@ -76,7 +78,16 @@ public:
 	Packet &macs(Mac s, Mac d) { src = s, dst = d; return *this; }
 	Packet &ip(const std::string &f, const std::string &t) { from = f, to = t; return *this; }
 	Packet &udp(uint16_t s, uint16_t d) { proto = 17, sport = s, dport = d; return *this; }
-	Packet &tcp(uint16_t s, uint16_t d, uint8_t flags) { proto = 6, sport = s, dport = d, tcp_flags = flags; return *this; }
+	// Numbers of a conversation in which both sides began at 1000 and nothing was said yet.
+	Packet &tcp(uint16_t s, uint16_t d, uint8_t flags)
+	{
+		proto = 6, sport = s, dport = d, tcp_flags = flags;
+		seq = flags & 0x02 ? 1000 : 1001, ack = flags & 0x10 ? 1001 : 0;
+		return *this;
+	}
+	Packet &numbers(uint32_t s, uint32_t a, uint16_t w = 0xff00) { seq = s, ack = a, window = w; return *this; }
+	// Behind the TCP header, a multiple of 4 bytes.
+	Packet &tcp_option(Bytes o) { tcp_options = std::move(o); return *this; }
 	Packet &syn() { tcp_flags = 0x02; return *this; }
 	Packet &icmp(uint8_t type, uint8_t code, uint32_t rest)
 	{
@@ -110,7 +121,9 @@ public:
 			put16(b, 0, sport), put16(b, 2, dport);
 			put16(b, 4, (uint16_t)(seq >> 16)), put16(b, 6, (uint16_t)seq);
 			put16(b, 8, (uint16_t)(ack >> 16)), put16(b, 10, (uint16_t)ack);
-			b[12] = 0x50, b[13] = tcp_flags, b[14] = 0xff;
+			b[12] = (uint8_t)(0x50 + tcp_options.size() / 4 * 16), b[13] = tcp_flags;
+			put16(b, 14, window);
+			b.insert(b.end(), tcp_options.begin(), tcp_options.end());
 		} else if (proto == 1 || proto == 58) {
 			b.resize(8);
 			b[0] = icmp_type, b[1] = icmp_code;

@@ -166,7 +166,7 @@ TEST(ConnTable, LivesInAFile)
 	EXPECT_EQ(memcmp(bytes.data(), "WEFTCONN", 8), 0);
 	uint32_t version;
 	memcpy(&version, bytes.data() + 8, sizeof(version));
-	EXPECT_EQ(version, 1u);
+	EXPECT_EQ(version, 2u);
 	std::string all(bytes.begin(), bytes.end()), key(reinterpret_cast<char *>(&n.orig), sizeof(n.orig));
 	EXPECT_NE(all.find(key), std::string::npos);
 
@@ -351,7 +351,7 @@ TEST_F(Table, WhatTheCreatorSaysIsKept)
 		EXPECT_EQ(seconds(ref + i), T0 / 1000);
 		EXPECT_EQ(cold(ref).rule[i], 300 + i);
 		EXPECT_EQ(cold(ref).scale[i], 0xff);
-		EXPECT_EQ(cold(ref).tcp[i].end, 0u);
+		EXPECT_EQ(cold(ref).datagrams[i], 0u);
 	}
 	EXPECT_EQ(cold(ref).service, 400u);
 	EXPECT_EQ(cold(ref).backend, 401u);
@@ -726,6 +726,82 @@ TEST_F(Tcp, ASynOnAnEstablishedConnectionPassesButKeepsNothingAlive)
 	EXPECT_EQ(half(ref).seen, before);
 	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
 	EXPECT_TRUE(both_settled());
+}
+
+TEST_F(Tcp, AnRstOutsideTheWindowClosesNothingAndIsNamed)
+{
+	establish();
+	uint32_t before[2] = {half(ref).seen, half(ref + 1).seen};
+	for (uint32_t dir : {0u, 1u}) {
+		tcp_segment s = next_segment(t, ref + dir, R);
+		for (uint32_t far : {100'000u, 1u << 30, 0u - 100'000, 0u - 10}) {
+			tcp_segment wrong = s;
+			wrong.seq += far;
+			EXPECT_EQ(conn_packet(t, ref + dir, &wrong, T0 + 5000), -ERANGE) << far;
+		}
+	}
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_TRUE(both_settled());
+	EXPECT_EQ(half(ref).seen, before[0]);
+	EXPECT_EQ(half(ref + 1).seen, before[1]);
+	tcp_segment right = next_segment(t, ref + 1, R);
+	EXPECT_EQ(conn_packet(t, ref + 1, &right, T0), 0);
+	EXPECT_EQ(state(), TCP_STATE_CLOSE);
+}
+
+TEST_F(Tcp, WhatIsOutsideTheWindowPassesAndTeachesNothing)
+{
+	establish();
+	uint32_t before = half(ref).seen;
+	for (uint8_t flags : {A, uint8_t(F | A)}) {
+		tcp_segment s = next_segment(t, ref, flags);
+		s.seq += 1'000'000;
+		EXPECT_EQ(conn_packet(t, ref, &s, T0 + 5000), 0);
+	}
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_EQ(half(ref).seen, before);
+	EXPECT_EQ(orig(A, T0 + 5000), 0);
+	EXPECT_NE(half(ref).seen, before);
+	EXPECT_EQ(orig(F | A), 0);
+	EXPECT_EQ(state(), TCP_STATE_FIN_WAIT);
+}
+
+TEST_F(Tcp, StrictWindowsRefuseIt)
+{
+	conn_table_options o = options();
+	o.strict_windows = true;
+	conn_table_destroy(t, true);
+	ASSERT_EQ(conn_table_create(&t, &o, nullptr), 0);
+	establish();
+	for (uint8_t flags : {A, uint8_t(F | A)}) {
+		tcp_segment s = next_segment(t, ref, flags);
+		s.seq += 1'000'000;
+		EXPECT_EQ(conn_packet(t, ref, &s, T0 + 5000), -ERANGE);
+	}
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_EQ(orig(A), 0);
+}
+
+TEST_F(Tcp, AForgedAnswerToASynDoesNotCount)
+{
+	ref = create(tuple_number(1, IPPROTO_TCP), S);
+	tcp_segment forged = next_segment(t, ref + 1, S | A), reset = next_segment(t, ref + 1, R | A);
+	forged.ack += 5;
+	reset.ack += 5;
+	EXPECT_EQ(conn_packet(t, ref + 1, &forged, T0), 0);
+	EXPECT_EQ(conn_packet(t, ref + 1, &reset, T0), -ERANGE);
+	EXPECT_EQ(state(), TCP_STATE_SYN_SENT);
+	EXPECT_FALSE(cold(ref).flags & CONN_ANSWERED);
+	EXPECT_EQ(reply(S | A), 0);
+	EXPECT_EQ(state(), TCP_STATE_SYN_RECV);
+}
+
+TEST_F(Tcp, APacketWithoutAHeaderPassesAndTeachesNothing)
+{
+	establish();
+	uint32_t before = half(ref).seen;
+	EXPECT_EQ(conn_packet(t, ref, static_cast<const tcp_segment *>(nullptr), T0 + 9000), 0);
+	EXPECT_EQ(half(ref).seen, before);
 }
 
 TEST_F(Tcp, SimultaneousOpen)
