@@ -110,11 +110,12 @@ conn_find(const struct conn_table *t, const struct tuple *key)
 	return ref == 0 && over != 0 ? find_further(t, key, hash) : ref;
 }
 
-/* What a packet with the key touches: TCP's windows, too, which lie in two lines now and then. */
+/* What a packet with the key touches: the half, the other one when it is translated, and TCP's windows, which lie in two lines now and then. */
 static inline void
 prefetch_entry(const struct conn_table *t, const struct tuple *key, uint32_t ref)
 {
 	__builtin_prefetch(&t->view.half[ref]);
+	__builtin_prefetch(&t->view.half[ref ^ 1]);
 	if ((key->net_proto & 0xff) == IPPROTO_TCP) {
 		const struct conn_cold *cold = &t->view.cold[ref >> 1];
 		__builtin_prefetch(cold->tcp);

@@ -381,7 +381,9 @@ void
 parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back)
 {
 	struct cursor c;
-	if (cursor_init(&c, w, b, i, source, back))
+	if (likely(parse_plain4(b, i, network, source, back)))
+		burst_move(b, i, STAGE_TRACK);
+	else if (cursor_init(&c, w, b, i, source, back))
 		parse_ethernet(&c, network);
 }
 
@@ -469,6 +471,33 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 	}
 }
 
+/* A pod's packets that are what most are. Returns the set of the others. */
+static uint32_t
+parse_plain(struct burst *b, uint32_t set)
+{
+	const struct port_view *from = b->from;
+	const struct endpoint *ep = from->endpoint;
+	uint32_t plain = 0;
+	uint64_t to_gateway;
+	uint32_t from_pod;
+	uint8_t ours[12];
+	memcpy(ours, &ep->gateway_mac, 6);
+	memcpy(ours + 6, &ep->mac, 6);
+	memcpy(&to_gateway, ours, 8);
+	memcpy(&from_pod, ours + 8, 4);
+	BURST_FOREACH (i, set) {
+		const uint8_t *frame = rte_pktmbuf_mtod(b->m[i], const uint8_t *);
+		uint64_t to;
+		uint32_t sender;
+		memcpy(&to, frame, 8);
+		memcpy(&sender, frame + 8, 4);
+		if (likely(to == to_gateway && sender == from_pod && parse_plain4(b, i, from->network, from->slot, ep->hop)))
+			plain |= 1u << i;
+	}
+	b->at[STAGE_TRACK] |= plain;
+	return set & ~plain;
+}
+
 void
 parse_run(struct worker *w, struct burst *b, uint32_t set)
 {
@@ -484,6 +513,8 @@ parse_run(struct worker *w, struct burst *b, uint32_t set)
 	}
 	for (unsigned int i = 0; i < b->n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(b->m[i], void *));
+	if (likely(b->from->kind == SOURCE_ENDPOINT))
+		set = parse_plain(b, set);
 	BURST_FOREACH (i, set)
 		parse[b->from->kind](w, b, i);
 }

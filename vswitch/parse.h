@@ -1,15 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Two questions of parse.c about frames of the underlay, answered in underlay.c. */
+/* What parse.c is helped by: underlay.c knows the frames of the node's wire, parse_plain.c the ordinary packet. */
 #ifndef VSWITCH_PARSE_H
 #define VSWITCH_PARSE_H
 
 #include <weft/config.h>
+#include <weft/packet.h>
 
 /* True and *network set when a frame from the host port is meant for an overlay network (by its destination, or ARP or ND target). */
 bool host_means(const struct config *c, const uint8_t *frame, uint16_t len, uint32_t *network);
 
 /* True when a frame from the uplink is VXLAN to our tunnel end. */
 bool is_tunnel(const struct config *c, const uint8_t *frame, uint16_t len);
+
+/*
+ * parse_plain.c: true when packet i, whose Ethernet addresses are known to be right, is an ordinary one: then all of b->p[i] is filled and
+ * it is to go on to TRACK. False: nothing has been done, parse.c is to look at it.
+ */
+bool parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
 
 static inline bool
 icmp_is_echo(uint8_t type, bool v6)
