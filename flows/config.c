@@ -43,7 +43,7 @@ make_first_root(struct txn *t)
 	n->mtu = underlay_spec.mtu;
 	n->spec = &underlay_spec;
 	c->network[NETWORK_UNDERLAY] = n;
-	c->host_slot = generation_alloc();
+	c->host_slot = c->service.host_slot = generation_alloc();
 	c->host_port = c->uplink_port = PORT_NONE;
 	c->builder = txn_alloc(t, sizeof(struct config_builder));
 	__atomic_store_n(&root, c, __ATOMIC_RELEASE);
@@ -149,9 +149,11 @@ put_delegated(struct config_txn *t, enum kind kind, const union spec *spec, stru
 	if (network == NETWORK_NONE)
 		return -ENOENT;
 	object_put(t, kind, spec, NULL);
+	struct service_change change;
 	switch (kind) {
 	case KIND_SERVICE:
-		return service_put(&t->c->service, &t->txn, network, &spec->service, config_bump, t, e);
+		change = service_change_of(t);
+		return service_put(&change, network, &spec->service, e);
 	case KIND_ADDRESS_SET:
 		return address_set_put(&t->c->policy, &t->txn, network, &spec->address_set, config_bump, t, e);
 	default:
@@ -200,8 +202,10 @@ config_remove(struct config_txn *t, enum kind kind, const char *name, struct err
 		return rc;
 	if (n != NULL)
 		network_forget(t, n);
-	if (kind == KIND_SERVICE)
-		return service_remove(&t->c->service, &t->txn, name, config_bump, t);
+	if (kind == KIND_SERVICE) {
+		struct service_change change = service_change_of(t);
+		return service_remove(&change, name);
+	}
 	if (kind == KIND_ADDRESS_SET)
 		return address_set_remove(&t->c->policy, &t->txn, name, config_bump, t);
 	if (kind == KIND_POLICY)
@@ -231,6 +235,8 @@ config_check(struct config_txn *t, struct error *e)
 		rc = endpoints_put_in(t, e);
 	if (rc == 0)
 		rc = remotes_put_in(t, e);
+	if (rc == 0)
+		rc = services_settle(t, e);
 	if (rc < 0)
 		return rc;
 	port_views_settle(t);

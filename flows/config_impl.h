@@ -93,6 +93,7 @@ struct config_txn {
 	struct vector host_meant; /* struct prefix: host_fib entries that may differ */
 	struct vector idle;       /* struct tunnel_key: lost their last use */
 	bool host_changed, uplink_changed, node_ips_changed, checked;
+	struct service_locality locality; /* what service_change_of points to */
 	enum kind culprit_kind;
 	const char *culprit;
 };
@@ -165,6 +166,10 @@ void endpoints_touch(struct config_txn *t);
 void endpoints_take_out(struct config_txn *t);
 int endpoints_put_in(struct config_txn *t, struct error *e);
 const struct port_user *port_user_find(const struct config *c, const char *port);
+
+/* config_service.c */
+struct service_change service_change_of(struct config_txn *t);
+int services_settle(struct config_txn *t, struct error *e);
 
 /* config_remote.c */
 int remote_validate(const struct config_txn *t, const struct spec_remote *spec, struct error *e);

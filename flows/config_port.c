@@ -88,8 +88,10 @@ settle_self(struct config_txn *t, struct error *e)
 		t->b->self = ch->now;
 	}
 	const struct prefix_list *cidrs = cidrs_of(t->b->self);
-	if (!same_prefixes(cidrs_of(before), cidrs))
-		service_set_cidrs(&t->c->service, &t->txn, cidrs, config_bump, t);
+	if (!same_prefixes(cidrs_of(before), cidrs)) {
+		struct service_change c = service_change_of(t);
+		service_set_cidrs(&c, cidrs);
+	}
 	return 0;
 }
 

@@ -131,12 +131,13 @@ int
 maglev_build(uint16_t *table, uint32_t size, const struct maglev_backend *b, uint32_t n)
 {
 	uint64_t sum = 0;
-	uint32_t max = 0;
+	uint32_t max = 0, weighty = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		sum += b[i].weight;
+		weighty += b[i].weight != 0;
 		max = b[i].weight > max ? b[i].weight : max;
 	}
-	if (max == 0 || n > size || n > FREE || size < 2)
+	if (max == 0 || weighty > size || n > FREE || size < 2)
 		return -EINVAL;
 	/* In r rounds the backends take at least r * sum / max - n slots, and the heaviest alone r. */
 	uint64_t rounds = ((uint64_t)size + n) * max / sum + 1;

@@ -6,11 +6,38 @@
 #include "mix.h"
 #include "service_private.h"
 
+static bool
+is_node_ip(const struct service_tables *s, const struct ip *ip)
+{
+	for (uint32_t i = 0; i < s->n_node_ips; i++) {
+		if (ip_equal(&s->node_ips[i], ip))
+			return true;
+	}
+	return false;
+}
+
+/* A service that has addresses, but none of this family, has no node port of this family either. */
+static bool
+speaks_family(const struct spec_service *spec, bool v4)
+{
+	for (uint32_t i = 0; i < spec->ips.n; i++) {
+		if (ip_is4(&spec->ips.v[i]) == v4)
+			return true;
+	}
+	return spec->ips.n == 0;
+}
+
 const struct service_port *
 service_find(const struct service_tables *s, uint32_t network, const struct ip *ip, uint8_t protocol, uint16_t port)
 {
 	struct service_port_key key = {*ip, network, port, protocol, 0};
-	return pmap_find(&s->port, &service_ports_type, &key);
+	const struct service_port *p = pmap_find(&s->port, &service_ports_type, &key);
+	if (p != NULL || s->n_node_ports == 0 || !is_node_ip(s, ip))
+		return p;
+	key = service_node_port_key(protocol, port);
+	p = pmap_find(&s->port, &service_ports_type, &key);
+	bool seen = p != NULL && (network == NETWORK_UNDERLAY || network == p->home);
+	return seen && speaks_family(p->spec, ip_is4(ip)) ? p : NULL;
 }
 
 const struct service_address *
@@ -37,13 +64,26 @@ service_hash(const struct tuple *t)
 	return (uint32_t)(mix64_add(h, rest) >> 32);
 }
 
-const struct backend *
-service_choose(const struct service_port *p, uint32_t hash)
+bool
+service_admits(const struct service_port *p, const struct ip *client, bool outside)
 {
-	const struct service_choice *c = p->choice;
-	if (c->n_eligible == 0)
+	const struct prefix_list *ranges = &p->spec->source_ranges;
+	if (ranges->n == 0 || !(p->scope == SERVICE_LOAD_BALANCER || (p->scope == SERVICE_NODE_PORT && outside)))
+		return true;
+	for (uint32_t i = 0; i < ranges->n; i++) {
+		if (prefix_contains(&ranges->v[i], client))
+			return true;
+	}
+	return false;
+}
+
+const struct backend *
+service_choose(const struct service_port *p, const struct ip *dst, enum service_range range, uint32_t hash)
+{
+	const struct service_set *set = &p->choice->set[ip_is4(dst) ? 0 : 1][range];
+	if (set->n_eligible == 0)
 		return NULL;
-	return &c->backends[c->maglev[(uint64_t)hash * c->size >> 32]];
+	return &p->choice->backends[set->maglev[(uint64_t)hash * set->size >> 32]];
 }
 
 const struct backend *

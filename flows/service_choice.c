@@ -87,7 +87,7 @@ compare_ids(const void *x, const void *y)
 
 /* Ordered by address, each once. Returns how many. */
 static uint32_t
-collect(struct candidate *c, const struct spec_service *spec, const struct spec_service_port *port)
+collect(struct candidate *c, const struct spec_service *spec, const struct spec_service_port *port, const bool *here)
 {
 	for (uint32_t i = 0; i < spec->n_backends; i++) {
 		const struct spec_backend *b = &spec->backends[i];
@@ -95,6 +95,7 @@ collect(struct candidate *c, const struct spec_service *spec, const struct spec_
 			.b = {.ip = b->ip, .port = htons(backend_port(b, port)), .state = (uint8_t)b->state},
 			.weight = b->weight,
 		};
+		c[i].b.flags = here != NULL && here[i] ? BACKEND_HERE : 0;
 		c[i].key = backend_key(&c[i].b);
 	}
 	qsort(c, spec->n_backends, sizeof(*c), compare_candidates);
@@ -102,6 +103,8 @@ collect(struct candidate *c, const struct spec_service *spec, const struct spec_
 	for (uint32_t i = 0; i < spec->n_backends; i++) {
 		if (n == 0 || by_address(&c[n - 1].b, &c[i].b) != 0)
 			c[n++] = c[i];
+		else
+			c[n - 1].b.flags |= c[i].b.flags; /* local by either */
 	}
 	return n;
 }
@@ -148,57 +151,100 @@ give_ids(struct candidate *c, uint32_t n)
 	} while (clash);
 }
 
-/* Who takes new connections: the ready, or when there are none the terminating (EndpointSlice's "serving"). */
-static uint32_t
-weigh(struct maglev_backend *m, const struct candidate *c, uint32_t n, enum backend_state takes)
+/* One of the sets, on its way: who belongs to it and with what weight. */
+struct set {
+	unsigned int family;
+	enum service_range range;
+	struct maglev_backend *m; /* [n candidates] */
+	uint32_t members, eligible, size;
+};
+
+/* Who takes new connections: the ready, or when there are none the terminating (EndpointSlice's "serving"; judged in each set by
+ * itself, KEP-1669). */
+static void
+weigh(struct set *set, const struct candidate *c, uint32_t n, enum backend_state takes)
 {
-	uint32_t eligible = 0;
+	set->members = 0;
 	for (uint32_t i = 0; i < n; i++) {
-		m[i] = (struct maglev_backend){c[i].key, c[i].b.state == takes ? c[i].weight : 0};
-		eligible += m[i].weight != 0;
+		bool in = ip_is4(&c[i].b.ip) == (set->family == 0) &&
+			  (set->range == SERVICE_ALL || c[i].b.flags & BACKEND_HERE);
+		set->m[i] = (struct maglev_backend){c[i].key, in && c[i].b.state == takes ? c[i].weight : 0};
+		set->members += in;
+		set->eligible += set->m[i].weight != 0;
 	}
-	return eligible;
 }
 
-/* One block: the choice, its backends, its table. */
-static int
-assemble(struct txn *t, const struct candidate *c, uint32_t n, uint32_t old_size, struct maglev_backend *m,
-	 const struct service_choice **out)
+static uint32_t
+prepare(struct set sets[4], struct maglev_backend *m, const struct candidate *c, uint32_t n,
+	const struct service_choice *old)
 {
-	uint32_t eligible = weigh(m, c, n, BACKEND_READY);
-	if (eligible == 0)
-		eligible = weigh(m, c, n, BACKEND_TERMINATING);
-	uint32_t size = eligible != 0 ? maglev_size(n, old_size) : 0;
+	uint32_t slots = 0;
+	for (unsigned int k = 0; k < 4; k++) {
+		struct set *set = &sets[k];
+		*set = (struct set){.family = k / 2, .range = k % 2 == 0 ? SERVICE_ALL : SERVICE_LOCAL, .m = m + k * n};
+		weigh(set, c, n, BACKEND_READY);
+		if (set->eligible == 0)
+			weigh(set, c, n, BACKEND_TERMINATING);
+		if (set->eligible != 0)
+			set->size = maglev_size(set->members,
+						old != NULL ? old->set[set->family][set->range].size : 0);
+		slots += set->size;
+	}
+	return slots;
+}
+
+/* One block: the choice, its backends, its tables. */
+static int
+assemble(struct txn *t, const struct candidate *c, uint32_t n, const struct service_choice *old,
+	 struct maglev_backend *m, const struct service_choice **out)
+{
+	struct set sets[4];
+	uint32_t slots = prepare(sets, m, c, n, old);
 	struct service_choice *choice =
-		txn_alloc(t, sizeof(*choice) + n * sizeof(struct backend) + size * sizeof(uint16_t));
+		txn_alloc(t, sizeof(*choice) + n * sizeof(struct backend) + slots * sizeof(uint16_t));
 	struct backend *backends = (struct backend *)(choice + 1);
 	uint16_t *table = (uint16_t *)(backends + n);
+	int rc = 0;
 	for (uint32_t i = 0; i < n; i++)
 		backends[i] = c[i].b;
-	*choice = (struct service_choice){n, eligible, backends, size, eligible != 0 ? table : NULL};
-	int rc = eligible != 0 ? maglev_build(table, size, m, n) : 0;
+	choice->n_backends = n;
+	choice->backends = backends;
+	for (unsigned int k = 0; k < 4 && rc == 0; k++) {
+		const struct set *set = &sets[k];
+		struct service_set *to = &choice->set[set->family][set->range];
+		*to = (struct service_set){set->members, set->eligible, set->size, set->size != 0 ? table : NULL};
+		if (set->size == 0)
+			continue;
+		rc = maglev_build(table, set->size, set->m, n);
+		table += set->size;
+		for (uint32_t i = 0; i < n; i++) {
+			if (set->m[i].weight != 0)
+				backends[i].flags |= set->range == SERVICE_ALL ? BACKEND_TAKES : BACKEND_TAKES_LOCAL;
+		}
+	}
 	*out = choice;
 	return rc;
 }
 
 int
 service_choice_build(struct txn *t, const struct spec_service *spec, const struct spec_service_port *port,
-		     const struct service_choice *old, const struct service_choice **out, struct error *e)
+		     const struct service_choice *old, const bool *here, const struct service_choice **out,
+		     struct error *e)
 {
 	if (spec->n_backends > BACKENDS_MAX)
 		return error_at(e, -E2BIG, "backends", "%u backends: at most %u are allowed", spec->n_backends,
 				BACKENDS_MAX);
 	uint32_t n_old = old != NULL ? old->n_backends : 0;
 	struct candidate *c = calloc(spec->n_backends + 1, sizeof(*c));
-	struct maglev_backend *m = calloc(spec->n_backends + 1, sizeof(*m));
+	struct maglev_backend *m = calloc(4 * (size_t)spec->n_backends + 1, sizeof(*m));
 	const struct backend **by_addr = calloc(n_old + 1, sizeof(*by_addr));
 	int rc = -ENOMEM;
 	if (c != NULL && m != NULL && by_addr != NULL) {
-		uint32_t n = collect(c, spec, port);
+		uint32_t n = collect(c, spec, port, here);
 		if (old != NULL)
 			keep_ids(c, n, old, by_addr);
 		give_ids(c, n);
-		rc = assemble(t, c, n, old != NULL ? old->size : 0, m, out);
+		rc = assemble(t, c, n, old, m, out);
 	}
 	free(c);
 	free(m);

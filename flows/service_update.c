@@ -6,7 +6,6 @@
 #include <weft/generation.h>
 #include <weft/text.h>
 
-#include "mix.h"
 #include "service_private.h"
 
 static const struct pmap_type names_type = {0, WEFT_NAME_MAX + 1};
@@ -16,59 +15,6 @@ struct address {
 	struct service_address pub; /* uses: how many slots */
 	uint32_t slot[];
 };
-
-struct entry_port {
-	uint16_t port; /* network byte order */
-	uint8_t protocol;
-	uint32_t index; /* in the spec's ports */
-	uint32_t id;
-	const struct service_choice *choice;
-};
-
-/* What the builder keeps of a service, in one block: what it claims, so that the claims can be taken back. */
-struct service_entry {
-	char name[WEFT_NAME_MAX + 1]; /* key; zeroes after the NUL */
-	uint32_t network, slot;
-	const struct spec_service *spec;
-	uint32_t n_ips, n_ports;
-	struct ip *ip;           /* ordered, each once */
-	struct entry_port *port; /* ordered by port and protocol, each once */
-};
-
-/* What put and remove hand down. */
-struct change {
-	struct service_tables *s;
-	struct txn *t;
-	void (*bump)(void *arg, uint32_t slot);
-	void *arg;
-};
-
-static int
-compare_ips(const void *a, const void *b)
-{
-	return memcmp(a, b, sizeof(struct ip));
-}
-
-static int
-compare_ports(const void *a, const void *b)
-{
-	const struct entry_port *x = a, *y = b;
-	if (x->port != y->port)
-		return x->port < y->port ? -1 : 1;
-	return (int)x->protocol - (int)y->protocol;
-}
-
-static const struct entry_port *
-entry_port(const struct service_entry *entry, const struct entry_port *like)
-{
-	return bsearch(like, entry->port, entry->n_ports, sizeof(*like), compare_ports);
-}
-
-static bool
-entry_has_address(const struct service_entry *entry, uint32_t network, const struct ip *ip)
-{
-	return entry->network == network && bsearch(ip, entry->ip, entry->n_ips, sizeof(*ip), compare_ips) != NULL;
-}
 
 static const struct service_entry *
 entry_find(const struct service_tables *s, const char *name)
@@ -81,75 +27,8 @@ entry_find(const struct service_tables *s, const char *name)
 	return pmap_find(&s->by_name, &names_type, key);
 }
 
-/* The same for the same port of the same service whenever it is asked, also by the next process. */
-static uint32_t
-port_id(const struct service_entry *entry, const struct entry_port *p)
-{
-	uint64_t h = mix64_bytes(entry->network, entry->name, strlen(entry->name));
-	uint32_t id = (uint32_t)mix64_add(h, (uint64_t)ntohs(p->port) << 8 | p->protocol);
-	return id | (uint32_t)(id == 0);
-}
-
 static void
-entry_addresses(struct service_entry *entry)
-{
-	const struct ip_list *lists[] = {&entry->spec->ips, &entry->spec->external_ips,
-					 &entry->spec->load_balancer_ips};
-	uint32_t n = 0;
-	for (unsigned int i = 0; i < 3; i++) {
-		if (lists[i]->n > 0)
-			memcpy(&entry->ip[n], lists[i]->v, lists[i]->n * sizeof(struct ip));
-		n += lists[i]->n;
-	}
-	qsort(entry->ip, n, sizeof(struct ip), compare_ips);
-	for (uint32_t i = 0; i < n; i++) {
-		if (entry->n_ips == 0 || !ip_equal(&entry->ip[entry->n_ips - 1], &entry->ip[i]))
-			entry->ip[entry->n_ips++] = entry->ip[i];
-	}
-}
-
-static int
-entry_ports(struct service_entry *entry, struct error *e)
-{
-	const struct spec_service *spec = entry->spec;
-	for (uint32_t i = 0; i < spec->n_ports; i++) {
-		struct entry_port *p = &entry->port[i];
-		*p = (struct entry_port){
-			.port = htons(spec->ports[i].port), .protocol = spec->ports[i].protocol, .index = i};
-		p->id = port_id(entry, p);
-	}
-	entry->n_ports = spec->n_ports;
-	qsort(entry->port, entry->n_ports, sizeof(*entry->port), compare_ports);
-	for (uint32_t i = 1; i < entry->n_ports; i++) {
-		const struct entry_port *a = &entry->port[i - 1], *b = &entry->port[i];
-		if (compare_ports(a, b) != 0)
-			continue;
-		uint32_t first = a->index < b->index ? a->index : b->index, second = a->index ^ b->index ^ first;
-		char where[32];
-		snprintf(where, sizeof(where), "ports[%u]", second);
-		return error_at(e, -EINVAL, where, "port %u of this protocol is ports[%u] already", ntohs(a->port),
-				first);
-	}
-	return 0;
-}
-
-static struct service_entry *
-entry_new(struct txn *t, const struct spec_service *spec)
-{
-	size_t n_ips = (size_t)spec->ips.n + spec->external_ips.n + spec->load_balancer_ips.n;
-	size_t ips_at = (sizeof(struct service_entry) + 15) / 16 * 16, ports_at = ips_at + n_ips * sizeof(struct ip);
-	struct service_entry *entry = txn_alloc(t, ports_at + spec->n_ports * sizeof(struct entry_port));
-	memcpy(entry->name, spec->name, strlen(spec->name));
-	entry->spec = spec;
-	entry->ip = (struct ip *)((char *)entry + ips_at);
-	entry->port = (struct entry_port *)((char *)entry + ports_at);
-	return entry;
-}
-
-/* --- builder: the tables --- */
-
-static void
-bump_answerer(struct change *c, uint32_t network, const struct ip *ip)
+bump_answerer(const struct service_change *c, uint32_t network, const struct ip *ip)
 {
 	const struct service_address *a = service_address_find(c->s, network, ip);
 	if (a != NULL)
@@ -160,7 +39,7 @@ bump_answerer(struct change *c, uint32_t network, const struct ip *ip)
 
 /* The address with `slot` added and `without` left out (0: none); gone when nobody is left. */
 static void
-address_change(struct change *c, uint32_t network, const struct ip *ip, uint32_t slot, uint32_t without)
+address_change(const struct service_change *c, uint32_t network, const struct ip *ip, uint32_t slot, uint32_t without)
 {
 	const struct address *old = (const struct address *)service_address_find(c->s, network, ip);
 	uint32_t n_old = old != NULL ? old->pub.uses : 0, n = 0;
@@ -182,83 +61,177 @@ address_change(struct change *c, uint32_t network, const struct ip *ip, uint32_t
 		txn_discard(c->t, (void *)(uintptr_t)old);
 }
 
-static int
-refuse_claim(const struct service_port *theirs, const struct entry_port *p, struct error *e)
+static const char *
+protocol_name(uint8_t protocol)
 {
-	const char *protocol = p->protocol == IPPROTO_TCP ? "TCP" : p->protocol == IPPROTO_UDP ? "UDP" : "SCTP";
-	char where[32], ip[IP_TEXT_MAX];
-	snprintf(where, sizeof(where), "ports[%u]", p->index);
-	return error_at(e, -EEXIST, where, "%s port %u/%s belongs to service %s", ip_format(&theirs->ip, ip),
-			ntohs(p->port), protocol, theirs->spec->name);
+	return protocol == IPPROTO_TCP ? "TCP" : protocol == IPPROTO_UDP ? "UDP" : "SCTP";
 }
 
-/* Put (ip, p). 1 when nobody had it before, 0 when the service itself had: that is replaced and retired. Or -errno. */
 static int
-claim_port(struct change *c, const struct service_entry *old, const struct service_entry *entry, const struct ip *ip,
-	   const struct entry_port *p, struct error *e)
+refuse_claim(const struct service_port *theirs, const struct service_port *ours, const struct entry_port *p,
+	     struct error *e)
 {
-	const struct service_port *had = service_find(c->s, entry->network, ip, p->protocol, p->port);
-	const struct entry_port *mine = old != NULL && had != NULL ? entry_port(old, p) : NULL;
-	if (had != NULL && (mine == NULL || mine->choice != had->choice))
-		return refuse_claim(had, p, e);
-	struct service_port *sp = txn_alloc(c->t, sizeof(*sp));
-	*sp = (struct service_port){
-		.ip = *ip,
-		.network = entry->network,
-		.port = p->port,
-		.protocol = p->protocol,
-		.id = p->id,
-		.slot = entry->slot,
-		.spec = entry->spec,
-		.choice = p->choice,
-	};
-	pmap_put(&c->s->port, &service_ports_type, c->t, sp);
+	char where[40], ip[IP_TEXT_MAX];
+	const char *protocol = protocol_name(p->protocol), *name = theirs->spec->name;
+	bool node_port = ours->scope == SERVICE_NODE_PORT;
+	snprintf(where, sizeof(where), "ports[%u]%s", p->index, node_port ? ".nodePort" : "");
+	if (theirs->scope == SERVICE_NODE_PORT)
+		return error_at(e, -EEXIST, where, "node port %u/%s belongs to service %s", ntohs(theirs->port),
+				protocol, name);
+	return error_at(e, -EEXIST, where, "%s port %u/%s belongs to service %s", ip_format(&theirs->ip, ip),
+			ntohs(theirs->port), protocol, name);
+}
+
+static const struct service_port *
+find_exactly(const struct service_tables *s, const struct service_port *like)
+{
+	return pmap_find(&s->port, &service_ports_type, &like->ip);
+}
+
+/* Somebody else whose claim would hide this one, or be hidden: a node port, and the same port of an address that is the node's. */
+static const struct service_port *
+find_rival(const struct service_change *c, const struct service_port *sp)
+{
+	const struct service_tables *s = c->s;
+	struct service_port like = *sp;
+	const struct service_port *rival = NULL;
+	if (sp->scope != SERVICE_NODE_PORT) {
+		rival = service_find(s, sp->network, &sp->ip, sp->protocol, sp->port);
+		return rival != NULL && rival->slot != sp->slot ? rival : NULL;
+	}
+	like.network = NETWORK_UNDERLAY;
+	for (uint32_t i = 0; i < s->n_node_ips && (rival == NULL || rival->slot == sp->slot); i++) {
+		like.ip = s->node_ips[i];
+		rival = find_exactly(s, &like);
+	}
+	return rival != NULL && rival->slot != sp->slot ? rival : NULL;
+}
+
+/* Put `sp`. 1 when nobody had it before, 0 when the service itself had: that is replaced and retired. Or -errno. */
+static int
+claim_one(const struct service_change *c, const struct service_port *sp, const struct entry_port *p, struct error *e)
+{
+	const struct service_port *had = find_exactly(c->s, sp);
+	const struct service_port *rival = had != NULL && had->slot != sp->slot ? had : NULL;
+	if (had == NULL)
+		rival = find_rival(c, sp);
+	if (rival != NULL)
+		return refuse_claim(rival, sp, p, e);
+	struct service_port *copy = txn_alloc(c->t, sizeof(*copy));
+	*copy = *sp;
+	pmap_put(&c->s->port, &service_ports_type, c->t, copy);
 	if (had == NULL)
 		return 1;
 	txn_discard(c->t, (void *)(uintptr_t)had);
 	return 0;
 }
 
-static int
-claim(struct change *c, const struct service_entry *old, const struct service_entry *entry, struct error *e)
+static struct service_port
+port_of(const struct service_entry *entry, const struct entry_port *p)
 {
-	for (uint32_t i = 0; i < entry->n_ips; i++) {
+	struct service_port sp;
+	memset(&sp, 0, sizeof(sp));
+	sp.protocol = p->protocol;
+	sp.id = p->id;
+	sp.slot = entry->slot;
+	sp.home = entry->network;
+	sp.spec = entry->spec;
+	sp.choice = p->choice;
+	return sp;
+}
+
+static struct service_port
+at_address(const struct service_entry *entry, const struct entry_port *p, const struct service_claim *at)
+{
+	struct service_port sp = port_of(entry, p);
+	sp.ip = at->ip;
+	sp.network = at->network;
+	sp.port = p->port;
+	sp.scope = at->scope;
+	return sp;
+}
+
+static struct service_port
+at_node(const struct service_entry *entry, const struct entry_port *p)
+{
+	struct service_port sp = port_of(entry, p);
+	sp.network = NODE_PORTS;
+	sp.port = p->node_port;
+	sp.scope = SERVICE_NODE_PORT;
+	return sp;
+}
+
+static int
+claim_node_ports(const struct service_change *c, const struct service_entry *entry, struct error *e)
+{
+	for (uint32_t j = 0; j < entry->n_ports; j++) {
+		if (entry->port[j].node_port == 0)
+			continue;
+		struct service_port sp = at_node(entry, &entry->port[j]);
+		int rc = claim_one(c, &sp, &entry->port[j], e);
+		if (rc < 0)
+			return rc;
+		c->s->n_node_ports += (uint32_t)rc;
+		if (rc > 0)
+			c->bump(c->arg, c->s->host_slot);
+	}
+	return 0;
+}
+
+static int
+claim(const struct service_change *c, const struct service_entry *old, const struct service_entry *entry,
+      struct error *e)
+{
+	for (uint32_t i = 0; i < entry->n_claims; i++) {
+		const struct service_claim *at = &entry->claim[i];
 		bool news = false;
 		for (uint32_t j = 0; j < entry->n_ports; j++) {
-			int rc = claim_port(c, old, entry, &entry->ip[i], &entry->port[j], e);
+			struct service_port sp = at_address(entry, &entry->port[j], at);
+			int rc = claim_one(c, &sp, &entry->port[j], e);
 			if (rc < 0)
 				return rc;
 			news |= rc > 0;
 		}
 		if (news)
-			bump_answerer(c, entry->network, &entry->ip[i]);
-		if (old == NULL || !entry_has_address(old, entry->network, &entry->ip[i]))
-			address_change(c, entry->network, &entry->ip[i], entry->slot, 0);
+			bump_answerer(c, at->network, &at->ip);
+		if (old == NULL || !service_entry_has_address(old, at->network, &at->ip))
+			address_change(c, at->network, &at->ip, entry->slot, 0);
 	}
-	return 0;
+	return claim_node_ports(c, entry, e);
+}
+
+/* Take back `sp`, unless something newer has its place. */
+static bool
+disclaim_one(const struct service_change *c, const struct service_port *sp)
+{
+	const struct service_port *had = find_exactly(c->s, sp);
+	if (had == NULL || had->choice != sp->choice)
+		return false;
+	pmap_remove(&c->s->port, &service_ports_type, c->t, &sp->ip);
+	txn_discard(c->t, (void *)(uintptr_t)had);
+	return true;
 }
 
 /* Take back what `old` has and `now` (NULL: nothing) does not claim any more. Its memory, and that of its choices,
  * goes. */
 static void
-disclaim(struct change *c, const struct service_entry *old, const struct service_entry *now)
+disclaim(const struct service_change *c, const struct service_entry *old, const struct service_entry *now)
 {
-	for (uint32_t i = 0; i < old->n_ips; i++) {
-		const struct ip *ip = &old->ip[i];
+	for (uint32_t i = 0; i < old->n_claims; i++) {
+		const struct service_claim *at = &old->claim[i];
 		for (uint32_t j = 0; j < old->n_ports; j++) {
-			const struct entry_port *p = &old->port[j];
-			const struct service_port *had = service_find(c->s, old->network, ip, p->protocol, p->port);
-			if (had == NULL || had->choice != p->choice)
-				continue;
-			struct service_port_key key = {*ip, old->network, p->port, p->protocol, 0};
-			pmap_remove(&c->s->port, &service_ports_type, c->t, &key);
-			txn_discard(c->t, (void *)(uintptr_t)had);
+			struct service_port sp = at_address(old, &old->port[j], at);
+			disclaim_one(c, &sp);
 		}
-		if (now == NULL || !entry_has_address(now, old->network, ip))
-			address_change(c, old->network, ip, 0, old->slot);
+		if (now == NULL || !service_entry_has_address(now, at->network, &at->ip))
+			address_change(c, at->network, &at->ip, 0, old->slot);
 	}
-	for (uint32_t j = 0; j < old->n_ports; j++)
+	for (uint32_t j = 0; j < old->n_ports; j++) {
+		struct service_port sp = at_node(old, &old->port[j]);
+		if (sp.port != 0)
+			c->s->n_node_ports -= disclaim_one(c, &sp);
 		txn_discard(c->t, (void *)(uintptr_t)old->port[j].choice);
+	}
 	txn_discard(c->t, (void *)(uintptr_t)old);
 }
 
@@ -268,91 +241,91 @@ slot_free(void *slot)
 	generation_free((uint32_t)(uintptr_t)slot);
 }
 
-static int
-build_choices(struct txn *t, struct service_entry *entry, const struct service_entry *old, struct error *e)
+static bool
+is_here(const struct service_locality *l, uint32_t network, const struct spec_backend *b)
 {
-	for (uint32_t i = 0; i < entry->n_ports; i++) {
+	bool named = l->node != NULL && b->node != NULL && strcmp(l->node, b->node) == 0;
+	return named || l->here(l->arg, network, &b->ip);
+}
+
+/* Which of the backends are on this node, or NULL when nobody asks. To be freed. */
+static bool *
+locate(const struct service_change *c, const struct service_entry *entry)
+{
+	const struct spec_service *spec = entry->spec;
+	if (c->locality == NULL || !service_wants_local(spec))
+		return NULL;
+	bool *here = calloc(spec->n_backends + 1, sizeof(*here));
+	if (here == NULL)
+		abort();
+	for (uint32_t i = 0; i < spec->n_backends; i++)
+		here[i] = is_here(c->locality, entry->network, &spec->backends[i]);
+	return here;
+}
+
+static int
+build_choices(const struct service_change *c, struct service_entry *entry, const struct service_entry *old,
+	      struct error *e)
+{
+	bool *here = locate(c, entry);
+	int rc = 0;
+	for (uint32_t i = 0; i < entry->n_ports && rc == 0; i++) {
 		struct entry_port *p = &entry->port[i];
-		const struct entry_port *was = old != NULL ? entry_port(old, p) : NULL;
-		int rc = service_choice_build(t, entry->spec, &entry->spec->ports[p->index],
-					      was != NULL ? was->choice : NULL, &p->choice, e);
-		if (rc < 0)
-			return rc;
+		const struct entry_port *was = old != NULL ? service_entry_port(old, p) : NULL;
+		rc = service_choice_build(c->t, entry->spec, &entry->spec->ports[p->index],
+					  was != NULL ? was->choice : NULL, here, &p->choice, e);
 	}
-	return 0;
+	free(here);
+	return rc;
+}
+
+/* Its place among those with a Local policy. */
+static void
+note_local(const struct service_change *c, const struct service_entry *entry)
+{
+	if (service_wants_local(entry->spec))
+		pmap_put(&c->s->local, &names_type, c->t, entry);
+	else
+		pmap_remove(&c->s->local, &names_type, c->t, entry->name);
 }
 
 int
-service_put(struct service_tables *s, struct txn *t, uint32_t network, const struct spec_service *spec,
-	    void (*bump)(void *arg, uint32_t slot), void *arg, struct error *e)
+service_put(const struct service_change *c, uint32_t network, const struct spec_service *spec, struct error *e)
 {
-	struct change c = {s, t, bump, arg};
-	if (strlen(spec->name) > WEFT_NAME_MAX)
-		return error_at(e, -ENAMETOOLONG, "name", "longer than %d characters", WEFT_NAME_MAX);
-	const struct service_entry *old = entry_find(s, spec->name);
-	struct service_entry *entry = entry_new(t, spec);
-	entry->network = network;
+	const struct service_entry *old = entry_find(c->s, spec->name);
+	struct service_entry *entry;
+	int rc = service_entry_new(c->t, network, spec, &entry, e);
+	if (rc < 0)
+		return rc;
 	entry->slot = old != NULL ? old->slot : generation_alloc();
 	if (entry->slot == 0)
 		return error_set(e, -ENOSPC, "no generation slot is left: %u objects at most", WEFT_MAX_SLOTS - 1);
 	if (old == NULL)
-		txn_on_abort(t, slot_free, (void *)(uintptr_t)entry->slot);
-	entry_addresses(entry);
-	int rc = entry_ports(entry, e);
+		txn_on_abort(c->t, slot_free, (void *)(uintptr_t)entry->slot);
+	rc = build_choices(c, entry, old, e);
 	if (rc == 0)
-		rc = build_choices(t, entry, old, e);
-	if (rc == 0)
-		rc = claim(&c, old, entry, e);
+		rc = claim(c, old, entry, e);
 	if (rc < 0)
 		return rc;
-	pmap_put(&s->by_name, &names_type, t, entry);
+	pmap_put(&c->s->by_name, &names_type, c->t, entry);
+	note_local(c, entry);
 	if (old != NULL) {
-		disclaim(&c, old, entry);
-		bump(arg, entry->slot);
+		disclaim(c, old, entry);
+		c->bump(c->arg, entry->slot);
 	}
 	return 0;
 }
 
 int
-service_remove(struct service_tables *s, struct txn *t, const char *name, void (*bump)(void *arg, uint32_t slot),
-	       void *arg)
+service_remove(const struct service_change *c, const char *name)
 {
-	struct change c = {s, t, bump, arg};
-	const struct service_entry *old = entry_find(s, name);
+	const struct service_entry *old = entry_find(c->s, name);
 	if (old == NULL)
 		return -ENOENT;
-	pmap_remove(&s->by_name, &names_type, t, old->name);
-	bump(arg, old->slot);
-	txn_on_commit(t, slot_free, (void *)(uintptr_t)old->slot);
-	disclaim(&c, old, NULL);
+	pmap_remove(&c->s->by_name, &names_type, c->t, old->name);
+	pmap_remove(&c->s->local, &names_type, c->t, old->name);
+	c->bump(c->arg, old->slot);
+	txn_on_commit(c->t, slot_free, (void *)(uintptr_t)old->slot);
+	disclaim(c, old, NULL);
 	return 0;
-}
-
-static int
-retire_cidr(const void *value, void *t)
-{
-	txn_discard(t, (void *)(uintptr_t)value);
-	return 0;
-}
-
-void
-service_set_cidrs(struct service_tables *s, struct txn *t, const struct prefix_list *cidrs,
-		  void (*bump)(void *arg, uint32_t slot), void *arg)
-{
-	pmap_walk(&s->cidr.map, retire_cidr, t);
-	pmap_clear(&s->cidr.map, t);
-	memset(&s->cidr, 0, sizeof(s->cidr));
-	for (uint32_t i = 0; i < cidrs->n; i++) {
-		struct lpm_key *key = txn_alloc(t, sizeof(*key));
-		*key = (struct lpm_key){.ip = cidrs->v[i].ip, .network = NETWORK_UNDERLAY, .len = cidrs->v[i].len};
-		void *twice = lpm_put(&s->cidr, t, key);
-		if (twice != NULL)
-			txn_discard(t, twice);
-	}
-	if (s->cidr_slot == 0) {
-		s->cidr_slot = generation_alloc();
-		txn_on_abort(t, slot_free, (void *)(uintptr_t)s->cidr_slot);
-	} else {
-		bump(arg, s->cidr_slot);
-	}
 }

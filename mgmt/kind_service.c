@@ -39,7 +39,7 @@ static const struct field port_fields[] = {
 	 .type = FIELD_NUMBER,
 	 FIELD_AT(struct spec_service_port, node_port),
 	 .min = 1,
-	 .help = "at the node's addresses"},
+	 .help = "at the nodePortAddresses of the node itself"},
 };
 static const struct field_table port_fields_table = FIELD_TABLE(port_fields, struct spec_service_port, check_port);
 
@@ -102,6 +102,10 @@ check_ports(const struct spec_service *s, struct error *e)
 			if (s->ports[j].protocol == p->protocol && s->ports[j].port == p->port) {
 				error_set(e, -EINVAL, "%u is ports[%u]'s already, with the same protocol", p->port, j);
 				return error_under(e, -EINVAL, "ports[%u].port", i);
+			} else if (p->node_port != 0 && s->ports[j].protocol == p->protocol &&
+				   s->ports[j].node_port == p->node_port) {
+				error_set(e, -EINVAL, "%u is ports[%u]'s already, with the same protocol", p->node_port, j);
+				return error_under(e, -EINVAL, "ports[%u].nodePort", i);
 			}
 	}
 	return 0;
@@ -183,7 +187,7 @@ static const struct field fields[] = {
 	 .type = FIELD_IP,
 	 FIELD_LIST(struct spec_service, external_ips.v, external_ips.n),
 	 .max_items = 64,
-	 .help = "addresses from outside the cluster"},
+	 .help = "addresses from outside the cluster; pods reach them too"},
 	{.name = "loadBalancerIPs",
 	 .type = FIELD_IP,
 	 FIELD_LIST(struct spec_service, load_balancer_ips.v, load_balancer_ips.n),
@@ -193,7 +197,7 @@ static const struct field fields[] = {
 	 .type = FIELD_PREFIX,
 	 FIELD_LIST(struct spec_service, source_ranges.v, source_ranges.n),
 	 .max_items = 1024,
-	 .help = "who may use loadBalancerIPs; empty: everybody"},
+	 .help = "who may use loadBalancerIPs, and from outside node ports; empty: everybody"},
 	{.name = "sessionAffinitySeconds",
 	 .type = FIELD_NUMBER,
 	 .need = FIELD_DEFAULT,

@@ -30,6 +30,8 @@
 	X(POLICY_INGRESS, "policy_ingress", "denied by policy at the destination")                                                   \
 	X(POLICY_EGRESS, "policy_egress", "denied by policy at the source")                                                          \
 	X(SERVICE_NO_BACKEND, "service_no_backend", "the service has no backend that takes connections")                             \
+	X(SERVICE_NO_LOCAL_BACKEND, "service_no_local_backend", "the traffic policy is Local and no backend is on this node")        \
+	X(SERVICE_SOURCE_RANGE, "service_source_range", "the client is in none of the service's sourceRanges")                       \
 	X(SERVICE_UNKNOWN, "service_unknown", "unknown port of a service, or an unused service address")                             \
 	X(INVALID_STATE, "invalid_state", "segment that can neither start nor continue a connection")                                \
 	X(INVALID_WINDOW, "invalid_window", "TCP segment outside the window that its receiver offers")                                \

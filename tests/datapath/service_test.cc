@@ -303,3 +303,153 @@ TEST_F(Service, OneSourcePortToTheServiceAndToItsBackend)
 	sw.send("s1", sw.between("s1", "c").tcp(8080, first.sport(), 0x12));
 	EXPECT_EQ(sw.take("c").from(), VIP);
 }
+
+// --- addresses of every kind, and which backends each leads to ---
+
+struct ServiceScope : Service {
+	void everywhere(const std::string &backends, const std::string &more = "")
+	{
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"shop/web\",\"network\":\"default\",\"ips\":[\"10.96.0.10\"],\"externalIPs\":[\"203.0.113.1\"],"
+				     "\"loadBalancerIPs\":[\"198.51.100.1\"],\"ports\":[{\"name\":\"http\",\"protocol\":\"UDP\",\"port\":80,\"nodePort\":30080}],"
+				     "\"backends\":[" + backends + "]" + more + "}"))
+			<< sw.error;
+	}
+	// Who gets the pod's packet to ip:port: a pod's name, or the reason why nobody did.
+	std::string asks(const std::string &ip, uint16_t port)
+	{
+		std::string before = sw.drops_text();
+		Frame f;
+		sw.send("c", sw.to("c", ip).udp(++source, port));
+		std::string name = who(&f);
+		if (name != "" && name != "c")
+			return name;
+		for (const char *reason : {"service_no_backend", "service_no_local_backend", "service_source_range", "service_unknown", "no_host"})
+			if (sw.drops(reason) > counted[reason]) {
+				counted[reason] = sw.drops(reason);
+				return std::string(name == "c" ? "rejected " : "dropped ") + reason;
+			}
+		return before + " -> " + sw.drops_text();
+	}
+	uint16_t source = 2000;
+	std::map<std::string, uint64_t> counted;
+};
+
+TEST_F(ServiceScope, APodReachesAServiceByEveryKindOfAddress)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"}");
+	EXPECT_EQ(asks(VIP, 80), "s1");
+	EXPECT_EQ(asks("203.0.113.1", 80), "s1");
+	EXPECT_EQ(asks("198.51.100.1", 80), "s1");
+	EXPECT_EQ(asks("192.0.2.1", 30080), "s1");
+	for (const char *vip : {VIP, "203.0.113.1", "198.51.100.1"})
+		EXPECT_EQ(asks(vip, 81), "rejected service_unknown") << vip;
+	EXPECT_EQ(asks("192.0.2.1", 30081), "dropped no_host") << "not ours: the host's, if there were one";
+	sw.send("s1", sw.between("s1", "c").udp(80, 2004).data("answer"));
+	EXPECT_EQ(sw.take("c").from(), "192.0.2.1");
+}
+
+TEST_F(ServiceScope, NodePortsFollowTheNode)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"}");
+	std::string head = "{\"kind\":\"Node\",\"name\":\"n\",\"self\":true,\"ips\":[\"192.0.2.1\",\"192.0.2.9\"],\"serviceCIDRs\":[\"10.96.0.0/12\"]";
+	ASSERT_TRUE(sw.apply(head + "}"));
+	EXPECT_EQ(asks("192.0.2.9", 30080), "s1");
+	ASSERT_TRUE(sw.apply(head + ",\"nodePortAddresses\":[\"192.0.2.1\"]}"));
+	EXPECT_EQ(asks("192.0.2.9", 30080), "dropped no_host");
+	EXPECT_EQ(asks("192.0.2.1", 30080), "s1");
+}
+
+TEST_F(ServiceScope, APodOfAnotherNetworkDoesNotReachTheNodePort)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"}");
+	sw.network("blue", 200, "10.99.1");
+	sw.pod("b", "10.99.1.5", "", "blue");
+	sw.send("b", sw.to("b", "192.0.2.1").udp(4000, 30080));
+	EXPECT_EQ(sw.drops("no_host"), 1u);
+	EXPECT_TRUE(sw.nothing("s1"));
+}
+
+TEST_F(ServiceScope, ConflictingClaimsNameTheirPlace)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"}");
+	EXPECT_FALSE(sw.apply("{\"kind\":\"Service\",\"name\":\"b\",\"network\":\"default\",\"ips\":[\"10.96.0.11\"],\"ports\":[{\"protocol\":\"UDP\",\"port\":80,\"nodePort\":30080}]}"));
+	EXPECT_NE(sw.error.find("objects[0].ports[0].nodePort"), std::string::npos) << sw.error;
+	EXPECT_FALSE(sw.apply("{\"kind\":\"Service\",\"name\":\"b\",\"network\":\"default\",\"ips\":[\"10.96.0.11\"],\"externalIPs\":[\"203.0.113.1\"],\"ports\":[{\"protocol\":\"UDP\",\"port\":80}]}"));
+	EXPECT_NE(sw.error.find("objects[0].ports[0]"), std::string::npos) << sw.error;
+	EXPECT_EQ(asks(VIP, 80), "s1") << "nothing changed";
+}
+
+TEST_F(ServiceScope, InternalTrafficPolicyLocalStaysOnTheNode)
+{
+	sw.node(false);
+	sw.remote();
+	std::string far = "{\"ip\":\"10.244.2.7\"}", local = ",\"internalTrafficPolicy\":\"Local\"";
+	everywhere(far, local);
+	EXPECT_EQ(asks(VIP, 80), "dropped service_no_local_backend");
+	everywhere("", local);
+	EXPECT_EQ(asks(VIP, 80), "rejected service_no_backend");
+	everywhere(far + ",{\"ip\":\"10.244.1.12\"}", local);
+	for (int k = 0; k < 20; k++)
+		EXPECT_EQ(asks(VIP, 80), "s2");
+	everywhere(far + ",{\"ip\":\"10.244.1.11\",\"state\":\"terminating\"},{\"ip\":\"10.244.1.12\",\"state\":\"notReady\"}", local);
+	for (int k = 0; k < 20; k++)
+		EXPECT_EQ(asks(VIP, 80), "s1") << "terminating, but the only one here; the ready one is elsewhere";
+}
+
+TEST_F(ServiceScope, LocalBackendsComeAndGoWithTheirEndpoints)
+{
+	everywhere("{\"ip\":\"10.244.1.20\"},{\"ip\":\"10.244.2.7\",\"node\":\"other\"}", ",\"internalTrafficPolicy\":\"Local\"");
+	EXPECT_EQ(asks(VIP, 80), "dropped service_no_local_backend");
+	sw.pod("late", "10.244.1.20");
+	sw.send("c", sw.to("c", VIP).udp(1000, 80));
+	EXPECT_EQ(sw.take("late").to(), "10.244.1.20");
+	ASSERT_TRUE(sw.remove("Endpoint", "late"));
+	EXPECT_EQ(asks(VIP, 80), "dropped service_no_local_backend");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Node\",\"name\":\"other\",\"self\":false,\"ips\":[\"192.0.2.2\"]}"));
+	everywhere("{\"ip\":\"10.244.1.11\",\"node\":\"n\"},{\"ip\":\"10.244.1.12\"}", ",\"internalTrafficPolicy\":\"Local\"");
+	std::map<std::string, int> share;
+	for (int k = 0; k < 60; k++)
+		share[asks(VIP, 80)]++;
+	EXPECT_EQ(share.size(), 2u) << "by its node's name, and by its endpoint";
+}
+
+TEST_F(ServiceScope, ExternalTrafficPolicyLocalDoesNotConcernPods)
+{
+	sw.node(false);
+	sw.remote();
+	everywhere("{\"ip\":\"10.244.2.7\"}", ",\"externalTrafficPolicy\":\"Local\"");
+	for (const char *ip : {"203.0.113.1", "198.51.100.1"}) {
+		sw.send("c", sw.to("c", ip).udp(4000, 80));
+		sw.answer_arp();
+		EXPECT_EQ(sw.drops("service_no_local_backend"), 0u) << ip;
+		bool sent = false;
+		for (auto &f : sw.take_all("uplink0"))
+			sent |= f.v4() && f.inner().to() == "10.244.2.7";
+		EXPECT_TRUE(sent) << ip;
+	}
+}
+
+TEST_F(ServiceScope, SourceRangesKeepOthersFromTheLoadBalancer)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"}", ",\"sourceRanges\":[\"10.244.1.64/26\"]");
+	EXPECT_EQ(asks("198.51.100.1", 80), "dropped service_source_range");
+	EXPECT_EQ(asks(VIP, 80), "s1");
+	EXPECT_EQ(asks("203.0.113.1", 80), "s1");
+	EXPECT_EQ(asks("192.0.2.1", 30080), "s1");
+	everywhere("{\"ip\":\"10.244.1.11\"}", ",\"sourceRanges\":[\"10.244.1.0/26\"]");
+	EXPECT_EQ(asks("198.51.100.1", 80), "s1");
+}
+
+TEST_F(ServiceScope, EachFamilyHasItsOwnBackends)
+{
+	sw.pod("six", "fd00:244:1::99");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"dual\",\"network\":\"default\",\"ips\":[\"10.96.0.20\",\"fd00:96::20\"],"
+			     "\"ports\":[{\"protocol\":\"UDP\",\"port\":80}],\"backends\":[{\"ip\":\"10.244.1.11\"},{\"ip\":\"fd00:244:1::99\"}]}"))
+		<< sw.error;
+	for (uint16_t port = 1000; port < 1020; port++) {
+		sw.send("c", sw.to("c", "10.96.0.20").udp(port, 80));
+		sw.send("c", sw.to("c", "fd00:96::20").udp(port, 80));
+	}
+	EXPECT_EQ(sw.take_all("s1").size(), 20u);
+	EXPECT_EQ(sw.take_all("six").size(), 20u);
+}

@@ -1,306 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-#include <chrono>
-#include <deque>
-#include <map>
-#include <random>
-#include <set>
-#include <string>
-#include <vector>
-
-#include <gtest/gtest.h>
-
-#include <weft/conn.h>
-#include <weft/generation.h>
-#include <weft/rcu.h>
-#include <weft/service.h>
-#include <weft/text.h>
+#include "service_fixture.hpp"
 
 namespace
 {
-
-constexpr uint8_t TCP = 6, UDP = 17;
-
-ip
-addr(const std::string &text)
-{
-	ip out{};
-	EXPECT_EQ(ip_parse(text.c_str(), &out), 0) << text;
-	return out;
-}
-
-prefix
-cidr(const std::string &text)
-{
-	prefix out{};
-	EXPECT_EQ(prefix_parse(text.c_str(), &out, nullptr), 0) << text;
-	return out;
-}
-
-// A spec_service and the memory behind it. Copy, change, put again: as a user replaces an object.
-class Service
-{
-      public:
-	explicit Service(std::string name) : name_(std::move(name))
-	{
-	}
-	Service &
-	vip(const std::string &text)
-	{
-		ips_.push_back(addr(text));
-		return *this;
-	}
-	Service &
-	external(const std::string &text)
-	{
-		external_.push_back(addr(text));
-		return *this;
-	}
-	Service &
-	load_balancer(const std::string &text)
-	{
-		load_balancer_.push_back(addr(text));
-		return *this;
-	}
-	Service &
-	port(uint16_t number, uint16_t target = 0, const char *name = nullptr, uint8_t protocol = TCP)
-	{
-		ports_.push_back({name, protocol, number, target, 0});
-		return *this;
-	}
-	Service &
-	backend(const std::string &text, backend_state state = BACKEND_READY, uint16_t weight = 1,
-		std::vector<spec_backend_port> ports = {})
-	{
-		backend_ports_.push_back(std::move(ports));
-		const auto &p = backend_ports_.back();
-		backends_.push_back({addr(text), weight, state, nullptr, p.data(), static_cast<uint32_t>(p.size())});
-		return *this;
-	}
-	Service &
-	backends(uint32_t n, uint32_t first = 0)
-	{
-		for (uint32_t i = first; i < first + n; i++) {
-			backends_.push_back({ip_from4(htonl(0x0af40000 + i)), 1, BACKEND_READY, nullptr, nullptr, 0});
-		}
-		return *this;
-	}
-	Service &
-	without_backends()
-	{
-		backends_.clear();
-		return *this;
-	}
-	Service &
-	without_vips()
-	{
-		ips_.clear();
-		return *this;
-	}
-	Service &
-	without_ports()
-	{
-		ports_.clear();
-		return *this;
-	}
-	std::vector<spec_backend> &
-	all_backends()
-	{
-		return backends_;
-	}
-	const spec_service *
-	spec()
-	{
-		spec_ = {};
-		spec_.name = name_.c_str();
-		spec_.network = "default";
-		spec_.ips = {ips_.data(), static_cast<uint32_t>(ips_.size())};
-		spec_.external_ips = {external_.data(), static_cast<uint32_t>(external_.size())};
-		spec_.load_balancer_ips = {load_balancer_.data(), static_cast<uint32_t>(load_balancer_.size())};
-		spec_.ports = ports_.data();
-		spec_.n_ports = static_cast<uint32_t>(ports_.size());
-		spec_.backends = backends_.data();
-		spec_.n_backends = static_cast<uint32_t>(backends_.size());
-		return &spec_;
-	}
-
-      private:
-	std::string name_;
-	std::vector<ip> ips_, external_, load_balancer_;
-	std::vector<spec_service_port> ports_;
-	std::vector<spec_backend> backends_;
-	std::deque<std::vector<spec_backend_port>> backend_ports_;
-	spec_service spec_{};
-};
-
-class ServiceTest : public ::testing::Test
-{
-      protected:
-	static constexpr uint32_t NET = 3;
-
-	void
-	SetUp() override
-	{
-		ASSERT_EQ(rcu_init(1), 0);
-		ASSERT_EQ(generation_init(), 0);
-	}
-
-	void
-	TearDown() override
-	{
-		std::vector<std::string> names;
-		pmap_walk(
-			&tables.by_name,
-			[](const void *value, void *arg) {
-				static_cast<std::vector<std::string> *>(arg)->push_back(
-					static_cast<const char *>(value));
-				return 0;
-			},
-			&names);
-		begin();
-		for (const auto &name : names)
-			EXPECT_EQ(service_remove(&next, &t, name.c_str(), note, this), 0);
-		prefix_list none = {};
-		service_set_cidrs(&next, &t, &none, note, this);
-		commit();
-		EXPECT_EQ(tables.port.count, 0u);
-		EXPECT_EQ(tables.address.count, 0u);
-		EXPECT_EQ(tables.by_name.count, 0u);
-		EXPECT_EQ(tables.cidr.map.count, 0u);
-		rcu_fini();
-		generation_fini();
-	}
-
-	static void
-	note(void *self, uint32_t slot)
-	{
-		static_cast<ServiceTest *>(self)->bumped.insert(slot);
-	}
-
-	void
-	begin()
-	{
-		bumped.clear();
-		txn_begin(&t);
-		next = tables;
-	}
-
-	// The order that generation.h asks for: publish, then bump.
-	void
-	commit()
-	{
-		tables = next;
-		txn_commit(&t);
-		for (uint32_t slot : bumped)
-			generation_bump(slot);
-		rcu_reclaim();
-	}
-
-	int
-	try_put(Service &s, uint32_t network = NET)
-	{
-		begin();
-		int rc = service_put(&next, &t, network, kept(s), note, this, &e);
-		if (rc == 0)
-			commit();
-		else
-			txn_abort(&t);
-		return rc;
-	}
-
-	void
-	put(Service &s, uint32_t network = NET)
-	{
-		ASSERT_EQ(try_put(s, network), 0) << e.path << ": " << e.text;
-	}
-
-	// A spec outlives the transactions that use it.
-	const spec_service *
-	kept(Service &s)
-	{
-		specs.push_back(s);
-		return specs.back().spec();
-	}
-
-	void
-	remove(const char *name)
-	{
-		begin();
-		ASSERT_EQ(service_remove(&next, &t, name, note, this), 0);
-		commit();
-	}
-
-	void
-	set_cidrs(const std::vector<std::string> &texts)
-	{
-		std::vector<prefix> v;
-		for (const auto &text : texts)
-			v.push_back(cidr(text));
-		prefix_list list = {v.data(), static_cast<uint32_t>(v.size())};
-		begin();
-		service_set_cidrs(&next, &t, &list, note, this);
-		commit();
-	}
-
-	const service_port *
-	find(const std::string &text, uint16_t port, uint8_t protocol = TCP, uint32_t network = NET)
-	{
-		ip a = addr(text);
-		return service_find(&tables, network, &a, protocol, htons(port));
-	}
-
-	const service_address *
-	address(const std::string &text, uint32_t network = NET)
-	{
-		ip a = addr(text);
-		return service_address_find(&tables, network, &a);
-	}
-
-	static const struct backend *
-	member(const service_port *p, const std::string &text, uint16_t port)
-	{
-		ip a = addr(text);
-		for (uint32_t i = 0; i < p->choice->n_backends; i++) {
-			const struct backend *b = &p->choice->backends[i];
-			if (ip_equal(&b->ip, &a) && b->port == htons(port))
-				return b;
-		}
-		return nullptr;
-	}
-
-	// Who is chosen over many hashes, and how often.
-	static std::map<std::string, unsigned>
-	chosen(const service_port *p, unsigned rounds = 20000)
-	{
-		std::map<std::string, unsigned> out;
-		std::mt19937 random(11);
-		for (unsigned i = 0; i < rounds; i++) {
-			const struct backend *b = service_choose(p, random());
-			char text[IP_TEXT_MAX];
-			out[b != nullptr ? ip_format(&b->ip, text) : "nobody"]++;
-		}
-		return out;
-	}
-
-	static std::set<std::string>
-	takers(const service_port *p)
-	{
-		std::set<std::string> out;
-		for (const auto &[who, n] : chosen(p))
-			out.insert(who);
-		return out;
-	}
-
-	service_tables tables{}, next{};
-	struct txn t {
-	};
-	std::set<uint32_t> bumped;
-	struct error e {
-	};
-	std::deque<Service> specs;
-};
-
-using Names = std::set<std::string>;
 
 // --- what a service claims ---
 
@@ -339,8 +41,8 @@ TEST_F(ServiceTest, EveryAddressOfEveryKindHasEveryPortAndTheyShareTheChoice)
 		    .port(80, 0, "http")
 		    .port(443, 0, "https")
 		    .backends(3));
-	EXPECT_EQ(tables.port.count, 8u);
-	EXPECT_EQ(tables.address.count, 4u);
+	EXPECT_EQ(tables.port.count, 12u) << "those from outside also in the underlay";
+	EXPECT_EQ(tables.address.count, 6u);
 	for (uint16_t port : {80, 443}) {
 		const service_port *p = find("10.96.0.10", port);
 		ASSERT_NE(p, nullptr);
@@ -368,7 +70,7 @@ TEST_F(ServiceTest, AnAddressListedTwiceCountsOnce)
 {
 	Service web("web");
 	put(web.vip("10.96.0.10").external("10.96.0.10").load_balancer("10.96.0.10").port(80).backends(1));
-	EXPECT_EQ(tables.port.count, 1u);
+	EXPECT_EQ(tables.port.count, 2u) << "as a cluster address, and from outside";
 	ASSERT_NE(address("10.96.0.10"), nullptr);
 	EXPECT_EQ(address("10.96.0.10")->uses, 1u);
 }
@@ -454,10 +156,10 @@ TEST_F(ServiceTest, AddressesMayBeSwappedInOneTransactionByRemovingFirst)
 	a.without_vips().vip("10.96.0.2");
 	b.without_vips().vip("10.96.0.1");
 	begin();
-	ASSERT_EQ(service_remove(&next, &t, "a", note, this), 0);
-	ASSERT_EQ(service_remove(&next, &t, "b", note, this), 0);
-	ASSERT_EQ(service_put(&next, &t, NET, kept(a), note, this, &e), 0);
-	ASSERT_EQ(service_put(&next, &t, NET, kept(b), note, this, &e), 0);
+	ASSERT_EQ(stage_remove("a"), 0);
+	ASSERT_EQ(stage_remove("b"), 0);
+	ASSERT_EQ(stage_put(kept(a)), 0);
+	ASSERT_EQ(stage_put(kept(b)), 0);
 	commit();
 	EXPECT_STREQ(find("10.96.0.2", 80)->spec->name, "a");
 	EXPECT_STREQ(find("10.96.0.1", 80)->spec->name, "b");
@@ -509,7 +211,7 @@ TEST_F(ServiceTest, OnlyTheReadyTakeNewConnections)
 		    .backend("10.0.0.6"));
 	const service_port *p = find("10.96.0.10", 80);
 	EXPECT_EQ(p->choice->n_backends, 6u);
-	EXPECT_EQ(p->choice->n_eligible, 2u);
+	EXPECT_EQ(set_of(p).n_eligible, 2u);
 	EXPECT_EQ(takers(p), (Names{"10.0.0.1", "10.0.0.6"}));
 }
 
@@ -536,9 +238,9 @@ TEST_F(ServiceTest, NobodyTakesThemWhenAllAreDrainingNotReadyOrWithoutWeight)
 		    .backend("10.0.0.5", BACKEND_READY, 0));
 	const service_port *p = find("10.96.0.10", 80);
 	ASSERT_NE(p, nullptr);
-	EXPECT_EQ(p->choice->n_eligible, 0u);
-	EXPECT_EQ(p->choice->size, 0u);
-	EXPECT_EQ(service_choose(p, 12345), nullptr);
+	EXPECT_EQ(set_of(p).n_eligible, 0u);
+	EXPECT_EQ(set_of(p).size, 0u);
+	EXPECT_EQ(choose(p, 12345), nullptr);
 	EXPECT_NE(member(p, "10.0.0.2", 80), nullptr);
 }
 
@@ -547,7 +249,7 @@ TEST_F(ServiceTest, AServiceWithoutBackendsIsKnownAndChoosesNobody)
 	Service web("web");
 	put(web.vip("10.96.0.10").port(80));
 	ASSERT_NE(find("10.96.0.10", 80), nullptr);
-	EXPECT_EQ(service_choose(find("10.96.0.10", 80), 1), nullptr);
+	EXPECT_EQ(choose(find("10.96.0.10", 80), 1), nullptr);
 	EXPECT_EQ(service_backend(find("10.96.0.10", 80), 1), nullptr);
 }
 
@@ -566,7 +268,7 @@ TEST_F(ServiceTest, EveryHashChoosesSomebody)
 	put(web.vip("10.96.0.10").port(80).backends(7));
 	const service_port *p = find("10.96.0.10", 80);
 	for (uint32_t hash : {0u, 1u, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu})
-		EXPECT_NE(service_choose(p, hash), nullptr);
+		EXPECT_NE(choose(p, hash), nullptr);
 }
 
 TEST_F(ServiceTest, ABackendListedTwiceCountsOnceAndItsBetterStateHolds)
@@ -607,8 +309,8 @@ TEST_F(ServiceTest, TheOrderOfTheListDoesNotMatter)
 	std::mt19937 random(5);
 	for (int i = 0; i < 2000; i++) {
 		uint32_t hash = random();
-		ASSERT_TRUE(ip_equal(&service_choose(find("10.96.0.1", 80), hash)->ip,
-				     &service_choose(find("10.96.0.2", 80), hash)->ip));
+		ASSERT_TRUE(ip_equal(&choose(find("10.96.0.1", 80), hash)->ip,
+				     &choose(find("10.96.0.2", 80), hash)->ip));
 	}
 }
 
@@ -740,13 +442,13 @@ TEST_F(ServiceTest, ADrainedBackendLeavesTheOthersTheirShare)
 	std::mt19937 random(9);
 	std::vector<uint32_t> hashes(20000);
 	for (auto &h : hashes)
-		before.push_back(service_choose(find("10.96.0.10", 80), h = random())->id);
+		before.push_back(choose(find("10.96.0.10", 80), h = random())->id);
 	web.all_backends()[40].state = BACKEND_DRAINING;
 	uint32_t drained = member(find("10.96.0.10", 80), "10.244.0.40", 80)->id;
 	put(web);
 	unsigned moved = 0;
 	for (size_t i = 0; i < hashes.size(); i++) {
-		uint32_t now = service_choose(find("10.96.0.10", 80), hashes[i])->id;
+		uint32_t now = choose(find("10.96.0.10", 80), hashes[i])->id;
 		ASSERT_NE(now, drained);
 		moved += before[i] != drained && before[i] != now;
 	}
@@ -817,7 +519,7 @@ TEST_F(ServiceTest, AnAbortedTransactionGivesItsSlotBack)
 {
 	Service a("a"), b("b");
 	begin();
-	ASSERT_EQ(service_put(&next, &t, NET, kept(a.vip("10.96.0.10").port(80).backends(2)), note, this, &e), 0);
+	ASSERT_EQ(stage_put(kept(a.vip("10.96.0.10").port(80).backends(2))), 0);
 	ip vip = addr("10.96.0.10");
 	uint32_t slot = service_find(&next, NET, &vip, TCP, htons(80))->slot;
 	txn_abort(&t);
@@ -873,8 +575,8 @@ TEST_F(ServiceTest, ASnapshotDoesNotChange)
 	service_tables snapshot = tables;
 	const service_port *p = find("10.96.0.10", 80);
 	begin();
-	ASSERT_EQ(service_put(&next, &t, NET, kept(a.without_ports().port(81)), note, this, &e), 0);
-	ASSERT_EQ(service_put(&next, &t, NET, kept(b.vip("10.96.0.11").port(80).backends(1)), note, this, &e), 0);
+	ASSERT_EQ(stage_put(kept(a.without_ports().port(81))), 0);
+	ASSERT_EQ(stage_put(kept(b.vip("10.96.0.11").port(80).backends(1))), 0);
 	ip vip = addr("10.96.0.10"), other = addr("10.96.0.11");
 	EXPECT_EQ(service_find(&snapshot, NET, &vip, TCP, htons(80)), p);
 	EXPECT_EQ(service_find(&snapshot, NET, &vip, TCP, htons(81)), nullptr);
@@ -892,12 +594,12 @@ TEST_F(ServiceTest, OneTransactionMayPutAndRemoveTheSameServiceAgainAndAgain)
 	a.vip("10.96.0.10").port(80).backends(3);
 	begin();
 	for (int i = 0; i < 5; i++) {
-		ASSERT_EQ(service_put(&next, &t, NET, kept(a), note, this, &e), 0);
-		ASSERT_EQ(service_put(&next, &t, NET, kept(a.backend("10.0.0.1")), note, this, &e), 0);
-		ASSERT_EQ(service_remove(&next, &t, "a", note, this), 0);
+		ASSERT_EQ(stage_put(kept(a)), 0);
+		ASSERT_EQ(stage_put(kept(a.backend("10.0.0.1"))), 0);
+		ASSERT_EQ(stage_remove("a"), 0);
 	}
-	EXPECT_EQ(service_remove(&next, &t, "a", note, this), -ENOENT);
-	ASSERT_EQ(service_put(&next, &t, NET, kept(a), note, this, &e), 0);
+	EXPECT_EQ(stage_remove("a"), -ENOENT);
+	ASSERT_EQ(stage_put(kept(a)), 0);
 	commit();
 	EXPECT_EQ(tables.port.count, 1u);
 	EXPECT_EQ(find("10.96.0.10", 80)->choice->n_backends, 4u);
@@ -909,7 +611,7 @@ TEST_F(ServiceTest, TheVeryObjectMayBePutAgain)
 	const spec_service *spec = kept(a.vip("10.96.0.10").port(80).backends(3));
 	for (int i = 0; i < 2; i++) {
 		begin();
-		ASSERT_EQ(service_put(&next, &t, NET, spec, note, this, &e), 0) << e.text;
+		ASSERT_EQ(stage_put(spec), 0) << e.text;
 		commit();
 	}
 	EXPECT_EQ(tables.port.count, 1u);
@@ -941,8 +643,8 @@ TEST_F(ServiceTest, WhatAReplacementNoLongerClaimsIsGone)
 TEST_F(ServiceTest, RemovingWhatIsNotThere)
 {
 	begin();
-	EXPECT_EQ(service_remove(&next, &t, "nobody", note, this), -ENOENT);
-	EXPECT_EQ(service_remove(&next, &t, std::string(300, 'x').c_str(), note, this), -ENOENT);
+	EXPECT_EQ(stage_remove("nobody"), -ENOENT);
+	EXPECT_EQ(stage_remove(std::string(300, 'x').c_str()), -ENOENT);
 	txn_abort(&t);
 	Service longest(std::string(253, 'x')), longer(std::string(254, 'x'));
 	put(longest.vip("10.96.0.1").port(80));
@@ -1024,7 +726,7 @@ TEST_F(ServiceTest, FiftyThousandServicesAreCheapToBuildAndOneIsCheapToReplace)
 	auto start = std::chrono::steady_clock::now();
 	begin();
 	for (auto &s : all)
-		ASSERT_EQ(service_put(&next, &t, NET, s.spec(), note, this, &e), 0) << e.text;
+		ASSERT_EQ(stage_put(s.spec()), 0) << e.text;
 	commit();
 	double per_10000 = seconds_since(start) * 10000 / MANY;
 	EXPECT_LT(per_10000, 2.0 * SLOWER);
@@ -1038,7 +740,7 @@ TEST_F(ServiceTest, FiftyThousandServicesAreCheapToBuildAndOneIsCheapToReplace)
 		const spec_service *spec = copy.spec();
 		start = std::chrono::steady_clock::now();
 		begin();
-		ASSERT_EQ(service_put(&next, &t, NET, spec, note, this, &e), 0);
+		ASSERT_EQ(stage_put(spec), 0);
 		commit();
 		cost.push_back(seconds_since(start));
 	}
