@@ -124,13 +124,14 @@ prefetch_entry(const struct conn_table *t, const struct tuple *key, uint32_t ref
 }
 
 void
-conn_find_burst(const struct conn_table *t, const struct tuple *const key[], const uint32_t hash[], unsigned int n,
+conn_find_burst(const struct conn_table *t, const struct tuple *const key[], unsigned int n, uint32_t hash[],
 		uint32_t ref[])
 {
 	const struct bucket *b[WEFT_BURST];
 	uint32_t slots[WEFT_BURST], over[WEFT_BURST];
 
 	for (unsigned int i = 0; i < n; i++) {
+		hash[i] = conn_hash(t, key[i]);
 		b[i] = &t->bucket[home_of(t, hash[i])];
 		__builtin_prefetch(b[i]);
 	}

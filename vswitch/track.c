@@ -46,28 +46,38 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 	return true;
 }
 
+/* Its decision stands, its connection has nothing to note, and the way out takes it: all but a few packets. */
+static inline bool
+may_pass(const struct conn_half *half, struct packet *p, uint32_t now_s)
+{
+	return conn_half_stands(half, p->source, &p->hop) && conn_packet_is_quiet(half, p->ref, now_s) &&
+	       p->ip_end - p->l3 <= hop_get(p->hop)->mtu;
+}
+
 void
 track_run(struct worker *w, struct burst *b, uint32_t set)
 {
+	const struct conn_half *half = conn_view(w->conns)->half;
+	const uint32_t now_s = w->now_ms / 1000;
 	const struct tuple *key[WEFT_BURST];
-	uint32_t hash[WEFT_BURST], ref[WEFT_BURST];
+	uint32_t hash[WEFT_BURST], ref[WEFT_BURST], passing = 0;
 	unsigned int n = 0;
 	key[0] = NULL; /* the set is never empty, which the compiler cannot know */
-	hash[0] = 0;
-	BURST_FOREACH (i, set) {
-		key[n] = &b->p[i].key;
-		hash[n] = b->p[i].hash = conn_hash(w->conns, key[n]);
-		n++;
-	}
-	conn_find_burst(w->conns, key, hash, n, ref);
+	BURST_FOREACH (i, set)
+		key[n++] = &b->p[i].key;
+	conn_find_burst(w->conns, key, n, hash, ref);
 
-	const struct conn_view *view = conn_view(w->conns);
 	n = 0;
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
+		p->hash = hash[n];
 		p->ref = ref[n++];
-		if (unlikely(p->ref == 0 || p->flags & PACKET_TTL_OUT ||
-			     !conn_half_stands(&view->half[p->ref], p->source, &p->hop) || !packet_follow(w, b, i)))
+		if (unlikely(p->ref == 0 || p->flags & PACKET_TTL_OUT))
+			burst_move(b, i, STAGE_DECIDE);
+		else if (likely(may_pass(&half[p->ref], p, now_s)))
+			passing |= 1u << i;
+		else if (!conn_half_stands(&half[p->ref], p->source, &p->hop) || !packet_follow(w, b, i))
 			burst_move(b, i, STAGE_DECIDE);
 	}
+	b->at[STAGE_REWRITE] |= passing;
 }

@@ -163,9 +163,9 @@ uint32_t conn_hash(const struct conn_table *t, const struct tuple *key);
 
 /*
  * Find a burst: for each i, ref[i] is the half whose key equals *key[i], or 0. Buckets are prefetched over the whole burst
- * first, then halves. n <= WEFT_BURST. hash[i] is conn_hash(key[i]).
+ * first, then halves. n <= WEFT_BURST. hash[i] becomes conn_hash(key[i]).
  */
-void conn_find_burst(const struct conn_table *t, const struct tuple *const key[], const uint32_t hash[], unsigned int n, uint32_t ref[]);
+void conn_find_burst(const struct conn_table *t, const struct tuple *const key[], unsigned int n, uint32_t hash[], uint32_t ref[]);
 uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
 
 /*
@@ -194,6 +194,16 @@ void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
  * Cheap when nothing changes: the caller's half is the only line touched, and for TCP the beginning of conn_cold.
  */
 int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms);
+
+/* The fast path's shortcut: true when conn_packet() would find nothing to note, as for all but one packet of a second that are not TCP. */
+static inline bool
+conn_packet_is_quiet(const struct conn_half *h, uint32_t ref, uint32_t now_s)
+{
+	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_RELAXED);
+	uint32_t settled = ref & 1 ? (uint32_t)HALF_SETTLED << 24 : 0;
+	return (seen & ((uint32_t)HALF_CLOSED << 24 | settled | 0xffffff)) == (settled | (now_s & 0xffffff)) &&
+	       (h->key.net_proto & 0xff) != IPPROTO_TCP;
+}
 
 /*
  * Replace what was decided on one half (hop, dep, stamp). Loses silently when another worker is doing the same

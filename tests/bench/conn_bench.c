@@ -53,11 +53,9 @@ measure_table(struct peers *p, bool entry)
 	for (uint32_t i = 0; i < LOOKUPS; i += WEFT_BURST) {
 		const struct tuple *key[WEFT_BURST];
 		uint32_t hash[WEFT_BURST], ref[WEFT_BURST];
-		for (uint32_t k = 0; k < WEFT_BURST; k++) {
+		for (uint32_t k = 0; k < WEFT_BURST; k++)
 			key[k] = &p->key[i + k];
-			hash[k] = conn_hash(p->table, key[k]);
-		}
-		conn_find_burst(p->table, key, hash, WEFT_BURST, ref);
+		conn_find_burst(p->table, key, WEFT_BURST, hash, ref);
 		for (uint32_t k = 0; k < WEFT_BURST; k++)
 			p->wrong += entry ? half[ref[k]].hop != HOP : ref[k] == 0;
 	}

@@ -423,9 +423,8 @@ TEST_F(ConnStress, ChurnByEverybodyWithPacketsAndAgeing)
 				if (random() % 2)
 					keys[i] = tuple_reversed(&keys[i]);
 				key[i] = &keys[i];
-				hash[i] = conn_hash(t, key[i]);
 			}
-			conn_find_burst(t, key, hash, WEFT_BURST, ref);
+			conn_find_burst(t, key, WEFT_BURST, hash, ref);
 			for (unsigned int i = 0; i < WEFT_BURST; i++) {
 				bool tcp = (keys[i].net_proto & 0xff) == IPPROTO_TCP;
 				if (ref[i] == 0) {

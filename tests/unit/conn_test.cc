@@ -428,11 +428,11 @@ TEST_F(Table, BurstsAnswerAsSingleFindsDo)
 			if (random() % 2)
 				k[i] = tuple_reversed(&k[i]);
 			key[i] = &k[i];
-			hash[i] = conn_hash(t, key[i]);
 		}
 		std::fill(ref, ref + WEFT_BURST, 0xdeadbeef);
-		conn_find_burst(t, key, hash, n, ref);
+		conn_find_burst(t, key, n, hash, ref);
 		for (unsigned int i = 0; i < n; i++) {
+			EXPECT_EQ(hash[i], conn_hash(t, key[i]));
 			EXPECT_EQ(ref[i], conn_find(t, key[i]));
 			if (ref[i] != 0) {
 				EXPECT_TRUE(tuple_equal(&half(ref[i]).key, key[i]));
