@@ -100,7 +100,7 @@ underlay_ask(struct worker *w, uint16_t id)
 	memcpy(&arp->arp_data.arp_sha, &uplink->mac, sizeof(arp->arp_data.arp_sha));
 	arp->arp_data.arp_sip = n->source.w[3];
 	arp->arp_data.arp_tip = n->ip.w[3];
-	worker_transmit(w, n->port, m);
+	worker_transmit(w, n->port, &m, 1);
 }
 
 /* Fill in the outer MACs for a neighbour behind a port. False: not known yet. */
@@ -148,7 +148,7 @@ release_held(struct worker *w)
 	for (unsigned int i = 0; i < w->n_held; i++) {
 		struct held_packet *h = &w->held[i];
 		if (address(w, h->m, h->neighbour, h->out_port)) {
-			worker_transmit(w, h->out_port, h->m);
+			worker_transmit(w, h->out_port, &h->m, 1);
 		} else if (clock_passed(w->now_ms, h->since_ms, HOLD_MS)) {
 			w->port[h->in_port].drop[DROP_NEIGHBOUR]++;
 			rte_pktmbuf_free(h->m);

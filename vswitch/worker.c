@@ -81,6 +81,15 @@ hand_over(struct worker *w, struct port *port, struct tx_buffer *tx)
 		drop_unsent(w, port->id, tx->m + taken, tx->n - taken, DROP_HANDOFF_FULL);
 }
 
+static inline uint64_t
+bytes_of(struct rte_mbuf *const *m, unsigned int n)
+{
+	uint64_t bytes = 0;
+	for (unsigned int i = 0; i < n; i++)
+		bytes += m[i]->pkt_len;
+	return bytes;
+}
+
 static void
 port_flush(struct worker *w, uint16_t id)
 {
@@ -94,33 +103,38 @@ port_flush(struct worker *w, uint16_t id)
 	} else if (unlikely(port_tx_owner(port, w->id) != w->id)) {
 		hand_over(w, port, tx);
 	} else {
-		uint64_t bytes[TX_BUFFER + 1];
-		bytes[0] = 0;
-		for (unsigned int i = 0; i < tx->n; i++)
-			bytes[i + 1] = bytes[i] + tx->m[i]->pkt_len;
+		uint64_t bytes = bytes_of(tx->m, tx->n);
 		uint16_t sent = port->ops->tx(port, port_tx_queue(port, w->id), tx->m, tx->n);
 		if (unlikely(id == config_current()->host_port))
 			count->punted += sent;
 		else
 			count->tx += sent;
-		count->tx_bytes += bytes[sent];
-		if (unlikely(sent < tx->n))
+		if (unlikely(sent < tx->n)) {
+			bytes -= bytes_of(tx->m + sent, tx->n - sent);
 			drop_unsent(w, id, tx->m + sent, tx->n - sent, DROP_TX_FULL);
+		}
+		count->tx_bytes += bytes;
 	}
 	tx->n = 0;
 }
 
 void
-worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *m)
+worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *const m[], unsigned int n)
 {
 	struct tx_buffer *tx = &w->tx[port];
 	if (!tx->listed) {
 		tx->listed = true;
 		w->dirty[w->n_dirty++] = port;
 	}
-	tx->m[tx->n++] = m;
-	if (unlikely(tx->n == TX_BUFFER))
-		port_flush(w, port);
+	while (n > 0) {
+		unsigned int room = TX_BUFFER - tx->n, part = n < room ? n : room;
+		memcpy(&tx->m[tx->n], m, part * sizeof(m[0]));
+		tx->n = (uint16_t)(tx->n + part);
+		if (unlikely(tx->n == TX_BUFFER))
+			port_flush(w, port);
+		m += part;
+		n -= part;
+	}
 }
 
 static void
@@ -139,7 +153,7 @@ inbox_drain(struct worker *w)
 	struct rte_mbuf *m[TX_BUFFER];
 	unsigned int n = rte_ring_dequeue_burst(w->inbox, (void **)m, TX_BUFFER, NULL);
 	for (unsigned int i = 0; i < n; i++)
-		worker_transmit(w, m[i]->port, m[i]);
+		worker_transmit(w, m[i]->port, &m[i], 1);
 }
 
 static void

@@ -127,8 +127,8 @@ void workers_counters(struct worker_counters *out);
 
 /* Free the packet and count why, at the port that it came in by. */
 void packet_drop(struct worker *w, struct burst *b, uint32_t i, enum drop_reason reason);
-/* Hand a packet of ours to a port's tx buffer; flushed when full and at the end of the turn. */
-void worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *m);
+/* Hand packets of ours to a port's tx buffer; flushed when full and at the end of the turn. */
+void worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *const m[], unsigned int n);
 /* A new, empty mbuf in answer to a packet of in_port (counted as created), or NULL (not counted). */
 struct rte_mbuf *worker_create(struct worker *w, uint16_t in_port);
 /* True when in_port may open one more connection now. */
