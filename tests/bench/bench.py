@@ -12,6 +12,7 @@ import shutil
 import sys
 
 import forward
+import scale
 import state
 from switch import KINDS, Hugepages, LabError
 
@@ -70,6 +71,10 @@ def parse():
     s.add_argument("--flows", type=lambda t: [int(float(n)) for n in t.split(",")], default=state.FLOWS, help="established connections (1e3,1e5,1e6,1e7)")
     s.add_argument("--new-seconds", type=float, default=10, help="of a run of row new (%(default)s)")
     s.set_defaults(run=state.state, megabytes=state.megabytes)
+    c = sub.add_parser("scale", parents=[common], help="what a change costs when there is much; apply, patch",
+                       description=scale.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    c.add_argument("--changes", type=int, default=200, help="of each patch row (%(default)s)")
+    c.set_defaults(run=scale.scale, megabytes=scale.megabytes)
     args = p.parse_args()
     if args.repeat < 1 or not args.build:
         p.error("--repeat must be 1 or more, --build a folder")

@@ -13,7 +13,7 @@ from switch import GATEWAY_MAC, MACS, PUSHED, Bench, LabError, Weft, go_first, m
 FLOWS = [1000, 100_000, 1_000_000, 10_000_000]
 SERVICES, BACKENDS = 16, 10
 CLIENT, BACKEND, VIP = "10.16.0.0", "10.32.0.1", "10.96.0.1"
-NO_LIMIT = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
+MEMIF_LIMITS = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
 COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
            "cycles_per_connection", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
 
@@ -59,7 +59,7 @@ def generator_options(flows):
 def measure_established(args, flows):
     core = args.cores
     with Bench(args) as lab:
-        weft = Weft(lab, args, "memif", core, table_size(flows), NO_LIMIT)
+        weft = Weft(lab, args, "memif", core, table_size(flows), MEMIF_LIMITS)
         weft.apply(*pods(weft.ports), *services(), *accepting_policy())
         go_first(args, lab.processes[0])
         seconds = args.warmup + args.seconds
