@@ -17,6 +17,7 @@ struct judge {
 /* What the endpoint's groups say together. */
 struct summary {
 	uint32_t n_isolating, n_packet, n_log, n_network, n_log_all, n_dry;
+	uint32_t isolates[2]; /* as in struct group */
 };
 
 static uint32_t
@@ -221,6 +222,15 @@ judge_atoms(struct judge *j)
 	}
 }
 
+/* Two groups have policies that isolate: the first by name is named. */
+static uint32_t
+first_of(const struct policy_tables *p, uint32_t a, uint32_t b)
+{
+	if (a == 0 || b == 0)
+		return a + b;
+	return strcmp(policy_find(p, a)->name, policy_find(p, b)->name) < 0 ? a : b;
+}
+
 static void
 judge_group(struct judge *j, struct summary *s, uint32_t id)
 {
@@ -233,6 +243,8 @@ judge_group(struct judge *j, struct summary *s, uint32_t id)
 	s->n_network += g->n_network;
 	s->n_log_all += g->n_log_all;
 	s->n_dry += g->n_dry;
+	for (int all = 0; all < 2; all++)
+		s->isolates[all] = first_of(j->p, s->isolates[all], g->isolates[all]);
 	if (g->any != NULL)
 		try_bundle(j, g->any);
 	if (g->blocks.count != 0) {
@@ -273,6 +285,7 @@ verdict(const struct judge *j, const struct summary *s, bool dry, struct policy_
 		decided(v, TIER_ADMIN, c);
 		return;
 	}
+	v->passed[0] = c->rule != NULL ? c->id : 0;
 	if ((dry ? s->n_network : s->n_isolating) != 0) {
 		c = best_of(j, TIER_NETWORK, dry);
 		if (c->rule != NULL) {
@@ -280,16 +293,19 @@ verdict(const struct judge *j, const struct summary *s, bool dry, struct policy_
 			return;
 		}
 		/* Established connections end unless all who isolate the endpoint would keep them. */
-		*v = (struct policy_verdict){
-			.tier = TIER_NETWORK,
-			.connection_semantics = s->n_packet == 0,
-			.log = (dry ? s->n_log_all : s->n_log) != 0,
-		};
+		v->allow = false;
+		v->tier = TIER_NETWORK;
+		v->connection_semantics = s->n_packet == 0;
+		v->log = (dry ? s->n_log_all : s->n_log) != 0;
+		/* Where policies that count isolate already, those that rehearse add nothing. */
+		v->isolation = policy_find(j->p, s->isolates[s->n_isolating == 0])->isolation[j->q->direction];
 		return;
 	}
 	c = best_of(j, TIER_BASELINE, dry);
 	if (c->rule != NULL && c->action != RULE_PASS)
 		decided(v, TIER_BASELINE, c);
+	else if (c->rule != NULL)
+		v->passed[1] = c->id;
 }
 
 static void
@@ -302,6 +318,8 @@ dry_run(const struct judge *j, const struct summary *s, struct policy_verdict *o
 	out->dry_run.log = v.log;
 	out->dry_run.tier = v.tier;
 	out->dry_run.rule = v.rule;
+	out->dry_run.isolation = v.isolation;
+	memcpy(out->dry_run.passed, v.passed, sizeof(v.passed));
 	out->dry_run.differs = v.allow != out->allow || v.tier != out->tier || v.rule != out->rule;
 }
 
@@ -338,14 +356,87 @@ compare_rank(const void *element, const void *key)
 	return r->rank < rank ? -1 : r->rank > rank;
 }
 
+static struct policy_rule_info
+isolation_info(const struct policy *pol, uint8_t direction)
+{
+	return (struct policy_rule_info){
+		.policy = pol->name,
+		.id = pol->isolation[direction],
+		.index = POLICY_ISOLATION,
+		.direction = direction,
+		.action = RULE_DENY,
+		.enforce = pol->head->enforce,
+	};
+}
+
+static struct policy_rule_info
+rule_info(const struct policy *pol, const struct rule *r, uint32_t index)
+{
+	return (struct policy_rule_info){
+		.policy = pol->name,
+		.name = r->name,
+		.id = r->id,
+		.index = index,
+		.direction = r->direction,
+		.action = r->action,
+		.enforce = pol->head->enforce,
+	};
+}
+
+bool
+policy_rule_find(const struct policy_tables *p, uint32_t id, struct policy_rule_info *out)
+{
+	const struct policy_more *m = p->more;
+	const struct rule *r = pmap_find(&p->rule, &rule_by_id, &id);
+	const struct isolation *i = m != NULL ? pmap_find(&m->isolation, &isolation_by_id, &id) : NULL;
+	const struct policy *pol = r != NULL ? policy_find(p, r->head->id) : i != NULL ? policy_find(p, i->policy) : NULL;
+	if (pol == NULL)
+		return false;
+	if (r == NULL)
+		*out = isolation_info(pol, i->direction);
+	else
+		*out = rule_info(pol, r, sequence_search(&pol->rules[r->direction], sizeof(void *), compare_rank, &r->rank));
+	return true;
+}
+
+int
+policy_rules(const struct policy_tables *p, const char *policy, void (*fn)(const struct policy_rule_info *r, void *arg),
+	     void *arg)
+{
+	const struct policy *pol = policy_find_name(p, policy);
+	if (pol == NULL)
+		return -ENOENT;
+	for (uint8_t dir = 0; dir < 2; dir++) {
+		for (uint32_t i = 0; i < pol->rules[dir].count; i++) {
+			const struct rule *const *r = sequence_at(&pol->rules[dir], sizeof(void *), i);
+			struct policy_rule_info info = rule_info(pol, *r, i);
+			fn(&info, arg);
+		}
+		if (pol->speaks[dir] && pol->head->tier == TIER_NETWORK) {
+			struct policy_rule_info info = isolation_info(pol, dir);
+			fn(&info, arg);
+		}
+	}
+	return 0;
+}
+
+const char *
+policy_endpoint_name(const struct policy_tables *p, uint32_t slot)
+{
+	const struct policy_endpoint *e = pmap_find(&p->endpoint, &endpoint_by_slot, &slot);
+	return e != NULL ? e->name : NULL;
+}
+
 bool
 policy_rule_name(const struct policy_tables *p, uint32_t rule, char *buf, size_t size)
 {
-	const struct rule *r = pmap_find(&p->rule, &rule_by_id, &rule);
-	const struct policy *pol = r != NULL ? policy_find(p, r->head->id) : NULL;
-	if (pol == NULL)
+	struct policy_rule_info r;
+	if (!policy_rule_find(p, rule, &r))
 		return false;
-	uint32_t i = sequence_search(&pol->rules[r->direction], sizeof(void *), compare_rank, &r->rank);
-	snprintf(buf, size, "%s %s[%u]", pol->name, r->direction == POLICY_INGRESS ? "ingress" : "egress", i);
+	const char *direction = r.direction == POLICY_INGRESS ? "ingress" : "egress";
+	if (r.index == POLICY_ISOLATION)
+		snprintf(buf, size, "%s %s isolation", r.policy, direction);
+	else
+		snprintf(buf, size, "%s %s[%u]", r.policy, direction, r.index);
 	return true;
 }

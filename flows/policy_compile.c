@@ -15,6 +15,7 @@ struct {
 
 const struct pmap_type policy_by_name = {offsetof(struct policy, name), NAME_SIZE};
 const struct pmap_type policy_by_id = {offsetof(struct policy, id), sizeof(uint32_t)};
+const struct pmap_type isolation_by_id = {offsetof(struct isolation, id), sizeof(uint32_t)};
 
 const struct policy *
 policy_find(const struct policy_tables *p, uint32_t id)
@@ -23,8 +24,8 @@ policy_find(const struct policy_tables *p, uint32_t id)
 	return m != NULL ? pmap_find(&m->policy, &policy_by_id, &id) : NULL;
 }
 
-static const struct policy *
-find_by_name(const struct policy_tables *p, const char *name)
+const struct policy *
+policy_find_name(const struct policy_tables *p, const char *name)
 {
 	char key[NAME_SIZE];
 	name_key(key, name);
@@ -281,6 +282,12 @@ policy_new(struct policy_tables *p, struct txn *t, const struct spec_policy *spe
 	pol->head = head_new(t, spec, pol->id, network);
 	pol->has_endpoints = true;
 	pol->endpoints = name_list(t, &(struct string_list){0});
+	for (uint8_t dir = 0; dir < 2; dir++) {
+		struct isolation *i = txn_alloc(t, sizeof(*i));
+		*i = (struct isolation){rule_id_take(p, t), pol->id, dir};
+		pol->isolation[dir] = i->id;
+		pmap_put(&policy_more(p, t)->isolation, &isolation_by_id, t, i);
+	}
 	put(p, t, pol);
 	return pol;
 }
@@ -304,10 +311,10 @@ policy_put(struct policy_tables *p, struct txn *t, uint32_t network, const struc
 	int rc = policy_check(spec, e);
 	if (rc != 0)
 		return rc;
-	const struct policy *old = find_by_name(p, spec->name);
+	const struct policy *old = policy_find_name(p, spec->name);
 	if (old != NULL && old->head->network != network)
 		policy_remove(p, t, spec->name, bump, arg);
-	old = find_by_name(p, spec->name);
+	old = policy_find_name(p, spec->name);
 	struct policy *pol = old != NULL ? policy_own(p, t, old->id) : policy_new(p, t, spec, network);
 	struct slots before[2], after[2], left[2], came[2], stayed[2];
 	for (uint8_t dir = 0; dir < 2; dir++)
@@ -342,7 +349,7 @@ policy_put(struct policy_tables *p, struct txn *t, uint32_t network, const struc
 int
 policy_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg)
 {
-	const struct policy *old = find_by_name(p, name);
+	const struct policy *old = policy_find_name(p, name);
 	if (old == NULL)
 		return -ENOENT;
 	struct policy *pol = policy_own(p, t, old->id);
@@ -353,6 +360,8 @@ policy_remove(struct policy_tables *p, struct txn *t, const char *name, policy_b
 		free(s.v);
 		while (pol->rules[dir].count != 0)
 			remove_rule(p, t, pol, dir, pol->rules[dir].count - 1, false);
+		discard(t, pmap_remove(&policy_more(p, t)->isolation, &isolation_by_id, t, &pol->isolation[dir]));
+		id_give(&policy_more(p, t)->rules, t, pol->isolation[dir]);
 	}
 	select_unlist(p, t, pol);
 	pmap_remove(&p->by_name, &policy_by_name, t, pol->name);
@@ -382,7 +391,7 @@ int
 policy_patch(struct policy_tables *p, struct txn *t, const char *name, const struct policy_edit *edits, uint32_t n,
 	     policy_bump *bump, void *arg, struct error *e)
 {
-	const struct policy *old = find_by_name(p, name);
+	const struct policy *old = policy_find_name(p, name);
 	if (old == NULL)
 		return error_set(e, -ENOENT, "there is no policy \"%s\"", name);
 	struct policy *pol = policy_own(p, t, old->id);

@@ -87,6 +87,26 @@ count_policy(struct group *g, const struct policy_head *h, uint32_t n)
 		g->n_log_all += h->log ? n : 0;
 }
 
+static void
+isolates(const struct policy_tables *p, struct group *g, uint32_t policy)
+{
+	const struct policy *pol = policy_find(p, policy);
+	for (int all = 0; all < 2 && pol->head->tier == TIER_NETWORK; all++) {
+		const struct policy *first = g->isolates[all] != 0 ? policy_find(p, g->isolates[all]) : NULL;
+		if ((all || pol->head->enforce) && (first == NULL || strcmp(pol->name, first->name) < 0))
+			g->isolates[all] = policy;
+	}
+}
+
+/* One of its policies has changed or is gone. */
+static void
+isolates_again(const struct policy_tables *p, struct group *g)
+{
+	g->isolates[0] = g->isolates[1] = 0;
+	for (uint32_t i = 0; i < id_set_count(g->policies); i++)
+		isolates(p, g, g->policies->v[i]);
+}
+
 void
 group_recount(struct policy_tables *p, struct txn *t, uint32_t id, const struct policy_head *old,
 	      const struct policy_head *head)
@@ -94,6 +114,7 @@ group_recount(struct policy_tables *p, struct txn *t, uint32_t id, const struct 
 	struct group *g = group_own(p, t, id);
 	count_policy(g, old, UINT32_MAX);
 	count_policy(g, head, 1);
+	isolates_again(p, g);
 }
 
 static void
@@ -105,6 +126,7 @@ put_rules(struct policy_tables *p, struct txn *t, struct group *g, const struct 
 	struct policy *own = policy_own(p, t, pol->id);
 	own->groups[g->direction] = id_set_add(own->groups[g->direction], t, g->id);
 	count_policy(g, own->head, 1);
+	isolates(p, g, own->id);
 }
 
 uint32_t
@@ -172,6 +194,8 @@ group_leave(struct policy_tables *p, struct txn *t, uint32_t id, uint32_t policy
 	g->policies = id_set_remove(g->policies, t, policy);
 	hash_policy(g->members, policy, false);
 	intern(p, t, g);
+	if (g->isolates[0] == policy || g->isolates[1] == policy)
+		isolates_again(p, g);
 }
 
 void

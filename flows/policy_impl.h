@@ -77,6 +77,7 @@ struct policy {
 	char name[NAME_SIZE];
 	uint32_t id;
 	bool solo, has_endpoints, speaks[2]; /* by enum policy_direction */
+	uint32_t isolation[2];          /* ids, of the same kind as rules have, for what it denies without a rule */
 	const struct policy_head *head;
 	const struct name_list *endpoints;
 	struct sequence rules[2];       /* struct rule * */
@@ -137,6 +138,7 @@ struct group {
 	/* Its policies: of tier network and enforced, of those with packet semantics, with log; of tier network, of those
 	 * with log; not enforced. */
 	uint32_t n_isolating, n_packet, n_log, n_network, n_log_all, n_dry;
+	uint32_t isolates[2]; /* the first by name of those of tier network, 0 when none: enforced, all */
 	uint64_t members[2]; /* hash of direction and policies */
 	const struct id_set *policies;
 	const struct bundle *any; /* for every peer */
@@ -201,6 +203,11 @@ struct port_name {
 	uint32_t id, uses;
 };
 
+struct isolation {
+	uint32_t id, policy;
+	uint8_t direction;
+};
+
 /* policy_tables.more; policy_tables.rule is id -> struct rule. */
 struct policy_more {
 	struct id_source rules, atoms, policies, groups, names;
@@ -209,10 +216,11 @@ struct policy_more {
 	struct pmap policy;           /* id -> struct policy */
 	struct pmap group_by_members; /* struct group_by_members */
 	struct pmap port_name;        /* id -> struct port_name */
+	struct pmap isolation;        /* id -> struct isolation */
 };
 
 extern const struct pmap_type rule_by_id, entry_by_on, bundle_by_atom, group_by_id, endpoint_by_slot,
-	endpoint_name_type, port_name_type, policy_by_name, policy_by_id, set_by_name_type, atom_by_id;
+	endpoint_name_type, port_name_type, policy_by_name, policy_by_id, set_by_name_type, atom_by_id, isolation_by_id;
 
 /* A struct that is part of a published version may not be written: this is how to get at one that may be. */
 static inline struct policy_more *
@@ -287,6 +295,7 @@ struct address_set *address_set_own(struct policy_tables *p, struct txn *t, cons
 void address_set_forget(struct policy_tables *p, struct txn *t, const char *name);
 
 /* policy_rule.c */
+uint32_t rule_id_take(struct policy_tables *p, struct txn *t);
 /* A new rule; id 0: give it one. */
 const struct rule *rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head, uint8_t direction,
 			    uint64_t rank, uint32_t id, const struct spec_rule *spec);
@@ -358,6 +367,7 @@ void select_unlist(struct policy_tables *p, struct txn *t, const struct policy *
 
 /* policy_compile.c */
 const struct policy *policy_find(const struct policy_tables *p, uint32_t id);
+const struct policy *policy_find_name(const struct policy_tables *p, const char *name);
 struct policy *policy_own(struct policy_tables *p, struct txn *t, uint32_t id);
 
 #endif

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
 
+#include <weft/rule_count.h>
+
 #include "policy_impl.h"
 
 const struct pmap_type rule_by_id = {offsetof(struct rule, id), sizeof(uint32_t)};
@@ -237,6 +239,14 @@ rule_alloc(struct txn *t, const struct draft *d, const uint8_t *text, size_t tex
 	return r;
 }
 
+uint32_t
+rule_id_take(struct policy_tables *p, struct txn *t)
+{
+	uint32_t id = id_take(&policy_more(p, t)->rules, t, RULE_IDS_REST);
+	rule_count_begin(id);
+	return id;
+}
+
 const struct rule *
 rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head, uint8_t direction, uint64_t rank,
 	 uint32_t id, const struct spec_rule *spec)
@@ -253,7 +263,7 @@ rule_new(struct policy_tables *p, struct txn *t, const struct policy_head *head,
 	draft_ons(p, t, &d, spec);
 	rule_text(&text, spec);
 	struct rule *r = rule_alloc(t, &d, text.v, text.n);
-	r->id = id != 0 ? id : id_take(&policy_more(p, t)->rules, t, RULE_IDS_REST);
+	r->id = id != 0 ? id : rule_id_take(p, t);
 	r->action = (uint8_t)spec->action;
 	r->direction = direction;
 	r->rank = rank;

@@ -51,20 +51,41 @@ struct policy_verdict {
 	bool log;
 	uint8_t tier;              /* enum policy_tier; TIER_COUNT when nothing matched: allowed by default */
 	uint32_t rule;             /* id of the deciding rule; 0: default, or isolation without a matching rule */
+	uint32_t isolation;        /* then, when denied: the id that stands for the isolation by a policy, the first by name of those that isolate */
+	uint32_t passed[2];        /* rules of admin and of baseline that passed it on; 0: none */
 	/* What it would be if the policies with "enforce": false counted like the others; as above when there are none. */
 	struct {
 		bool differs;          /* from the verdict: in allow, tier or rule */
 		bool allow, log;
 		uint8_t tier;
-		uint32_t rule;
+		uint32_t rule, isolation, passed[2];
 	} dry_run;
 };
 
 /* Any worker. Pure. */
 void policy_judge(const struct policy_tables *p, const struct policy_query *q, struct policy_verdict *out);
 
-/* "shop/allow-frontend ingress[0]" for a rule id; false when it is gone. Control threads and the pure explain path. */
+/*
+ * "shop/allow-frontend ingress[0]" for a rule id, "shop/default-deny ingress isolation" for an isolation's; false when it is gone. Control
+ * threads and the pure explain path.
+ */
 bool policy_rule_name(const struct policy_tables *p, uint32_t rule, char *buf, size_t size);
+
+/* A rule, or (index POLICY_ISOLATION) the isolation that a policy of tier network brings by itself. Valid as long as the tables are. */
+#define POLICY_ISOLATION UINT32_MAX
+struct policy_rule_info {
+	const char *policy, *name; /* name: the rule's own, or NULL */
+	uint32_t id, index;
+	enum policy_direction direction;
+	enum rule_action action;
+	bool enforce;
+};
+/* Control threads, while nothing is built. False: the id is nobody's now. */
+bool policy_rule_find(const struct policy_tables *p, uint32_t rule, struct policy_rule_info *out);
+/* All of a policy, in order, and its isolations in the directions that it speaks of; -ENOENT when there is none. */
+int policy_rules(const struct policy_tables *p, const char *policy, void (*fn)(const struct policy_rule_info *r, void *arg), void *arg);
+/* The endpoint's name, or NULL. */
+const char *policy_endpoint_name(const struct policy_tables *p, uint32_t slot);
 
 /*
  * Builder. Each change is all or nothing together with its txn; `bump` is called with the slot of every endpoint for

@@ -41,11 +41,12 @@ struct Answer {
 	bool allow, connection, log;
 	int tier;
 	std::string rule;
+	std::string isolation, passed[2]; // what denied without a rule; what passed it on in admin and in baseline
 	bool
 	operator==(const Answer &o) const
 	{
 		return allow == o.allow && connection == o.connection && log == o.log && tier == o.tier &&
-		       rule == o.rule;
+		       rule == o.rule && isolation == o.isolation && passed[0] == o.passed[0] && passed[1] == o.passed[1];
 	}
 };
 
@@ -53,7 +54,8 @@ std::ostream &
 operator<<(std::ostream &out, const Answer &a)
 {
 	return out << (a.allow ? "allow" : "deny") << " tier " << a.tier << " rule '" << a.rule << "'"
-		   << (a.connection ? " connection" : "") << (a.log ? " log" : "");
+		   << (a.connection ? " connection" : "") << (a.log ? " log" : "") << " isolation '" << a.isolation << "' passed '"
+		   << a.passed[0] << "' '" << a.passed[1] << "'";
 }
 
 // Bit by bit, on the text's own family.
@@ -164,25 +166,30 @@ class Oracle
 	Answer
 	judge(bool dry) const
 	{
+		std::string passed[2], direction = q.dir == POLICY_INGRESS ? " ingress" : " egress";
 		for (int t = TIER_ADMIN; t < TIER_COUNT; t++) {
 			auto policies = tier((enum policy_tier)t, dry);
 			const Policy *by = nullptr;
 			size_t i = 0;
 			const Rule *r = first(policies, &by, &i);
+			std::string named = r != nullptr ? by->name + direction + "[" + std::to_string(i) + "]" : "";
 			if (r != nullptr && r->action != RULE_PASS)
-				return {r->action == RULE_ACCEPT, by->connection, by->log, t,
-					by->name + (q.dir == POLICY_INGRESS ? " ingress[" : " egress[") +
-						std::to_string(i) + "]"};
+				return {r->action == RULE_ACCEPT, by->connection, by->log, t, named, "", {passed[0], passed[1]}};
+			if (t != TIER_NETWORK)
+				passed[t == TIER_BASELINE] = named;
 			if (t == TIER_NETWORK && !policies.empty()) {
 				bool keep = true, log = false;
 				for (auto *p : policies) {
 					keep = keep && (p->connection || !p->enforce);
 					log = log || p->log;
 				}
-				return {false, keep, log, t, ""};
+				// Where policies that count isolate, those that rehearse are not named.
+				auto counting = tier(TIER_NETWORK, false);
+				auto *first = counting.empty() ? policies[0] : counting[0];
+				return {false, keep, log, t, "", first->name + direction + " isolation", {passed[0], passed[1]}};
 			}
 		}
-		return {true, false, false, TIER_COUNT, ""};
+		return {true, false, false, TIER_COUNT, "", "", {passed[0], passed[1]}};
 	}
 };
 
@@ -429,9 +436,11 @@ class Trial
 		pq.destination = found != w.endpoints.end() ? &dest : nullptr;
 		struct policy_verdict v;
 		policy_judge(&tables.p, &pq, &v);
-		*dry = {v.dry_run.allow, false, v.dry_run.log, v.dry_run.tier, tables.rule_name(v.dry_run.rule)};
+		auto name = [&](uint32_t rule) { return tables.rule_name(rule); };
+		*dry = {v.dry_run.allow, false, v.dry_run.log, v.dry_run.tier, name(v.dry_run.rule), name(v.dry_run.isolation),
+			{name(v.dry_run.passed[0]), name(v.dry_run.passed[1])}};
 		*differs = v.dry_run.differs;
-		return {v.allow, v.connection_semantics, v.log, v.tier, tables.rule_name(v.rule)};
+		return {v.allow, v.connection_semantics, v.log, v.tier, name(v.rule), name(v.isolation), {name(v.passed[0]), name(v.passed[1])}};
 	}
 	void
 	put_policy(const Policy &p)
