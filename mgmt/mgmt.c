@@ -218,6 +218,8 @@ mgmt_start(struct mgmt **out, const struct mgmt_options *o, struct error *e)
 	int rc = o->state_dir != NULL ? store_open(&m->store, o->state_dir, boot, e) : 0;
 	if (rc == 0 && m->store != NULL)
 		rc = replay(m, e);
+	if (rc == 0)
+		rc = policy_log_start(m, e);
 	if (rc < 0) {
 		mgmt_free(m);
 		return rc;
@@ -231,6 +233,7 @@ mgmt_stop(struct mgmt *m)
 {
 	if (m == NULL)
 		return;
+	policy_log_stop(m);
 	pthread_mutex_lock(&m->build);
 	transact_clear(m);
 	pthread_mutex_unlock(&m->build);

@@ -40,6 +40,14 @@ struct mgmt {
 	json_t *(*status_extra)(void *arg);
 	void *arg;
 	uint32_t started_ms;
+	/* policy_log.c */
+	struct policy_log {
+		pthread_t thread;
+		pthread_mutex_t lock;
+		pthread_cond_t wake;
+		bool running, stop;
+		uint64_t lost; /* events, when they were told of last */
+	} policy_log;
 	/* The builder's. */
 	struct store *store; /* NULL: nothing is kept */
 	struct host_route_entry *route;
@@ -96,6 +104,15 @@ void object_set_warning(struct mgmt *m, struct object *o, const char *text);
 void object_refresh(struct mgmt *m, struct object *o);
 /* Add "status". */
 void object_add_status(struct mgmt *m, json_t *out, struct object *o);
+
+/* policy_status.c: what its rules have said, while nothing is being built; otherwise nothing. `rules`: one by one. */
+void policy_add_counts(struct mgmt *m, json_t *status, const char *policy, bool rules);
+/* [{"name","accepted",...}], policies that have said something. */
+json_t *policy_stats(struct mgmt *m);
+
+/* policy_log.c: a thread of its own tells what policies ask for. 0 or -errno. */
+int policy_log_start(struct mgmt *m, struct error *e);
+void policy_log_stop(struct mgmt *m);
 
 /* mgmt.c */
 void emit(struct mgmt *m, json_t *event); /* takes the reference */

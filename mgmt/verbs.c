@@ -21,7 +21,7 @@ refresh(struct mgmt *m, struct object **v, uint32_t n)
 #define HIDDEN "(hidden)"
 
 static json_t *
-show(const struct call *c, struct object *o)
+show(const struct call *c, struct object *o, bool alone)
 {
 	json_t *out = object_json(o);
 	const struct field_table *t = kinds[o->kind].table;
@@ -29,6 +29,8 @@ show(const struct call *c, struct object *o)
 		if (t->field[i].secret && json_object_get(out, t->field[i].name) != NULL)
 			json_object_set_new(out, t->field[i].name, json_string(HIDDEN));
 	object_add_status(c->m, out, o);
+	if (o->kind == KIND_POLICY)
+		policy_add_counts(c->m, json_object_get(out, "status"), o->name, alone);
 	return out;
 }
 
@@ -45,7 +47,7 @@ verb_get(const struct call *c)
 		return NULL;
 	}
 	refresh(c->m, &o, 1);
-	json_t *out = json_pack("{s:o, s:I}", "object", show(c, o), "epoch", (json_int_t)epoch);
+	json_t *out = json_pack("{s:o, s:I}", "object", show(c, o, true), "epoch", (json_int_t)epoch);
 	object_unref(o);
 	return out;
 }
@@ -72,7 +74,7 @@ verb_list(const struct call *c)
 	refresh(m, v, shown);
 	json_t *objects = json_array();
 	for (uint32_t k = 0; k < shown; k++)
-		json_array_append_new(objects, show(c, v[k]));
+		json_array_append_new(objects, show(c, v[k], false));
 	json_t *out = json_pack("{s:o, s:I}", "objects", objects, "epoch", (json_int_t)epoch);
 	if (n > shown)
 		json_object_set_new(out, "continue", json_string(v[shown - 1]->name));

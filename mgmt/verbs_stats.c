@@ -82,11 +82,12 @@ worker_stats(const struct worker *w)
 		json_array_append_new(stages,
 				      json_pack("{s:s, s:I, s:I}", "name", pipeline[s].name, "cycles",
 						load(&n->stage_cycles[s]), "packets", load(&n->stage_packets[s])));
-	return json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "id", (int)w->id, "core",
+	return json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "id", (int)w->id, "core",
 			 (int)w->core, "turns", load(&n->turns), "busyTurns", load(&n->busy_turns), "busyCycles",
 			 load(&n->busy_cycles), "packets", load(&n->packets), "bursts", load(&n->bursts), "handed",
 			 load(&n->handed), "decided", load(&n->decided), "connCreated", load(&n->conn_created),
-			 "connExpired", load(&n->conn_expired), "held", load(&n->held), "stages", stages);
+			 "connExpired", load(&n->conn_expired), "held", load(&n->held), "eventsLost", load(&n->events_lost),
+			 "stages", stages);
 }
 
 static json_t *
@@ -117,7 +118,8 @@ verb_stats(const struct call *c)
 	for (uint32_t i = 0; i < n; i++)
 		json_array_append_new(list, port_stats(&ports[i]));
 	free(ports);
-	return json_pack("{s:o, s:o, s:I}", "workers", workers, "ports", list, "tscHz", (json_int_t)rte_get_tsc_hz());
+	return json_pack("{s:o, s:o, s:o, s:I}", "workers", workers, "ports", list, "policies", policy_stats(c->m), "tscHz",
+			 (json_int_t)rte_get_tsc_hz());
 }
 
 static json_t *

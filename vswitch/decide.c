@@ -79,12 +79,13 @@ judge(struct decision *d, const struct endpoint *ep, enum policy_direction direc
 		.icmp_code = d->key->icmp_code,
 		.destination = to->kind == ROUTE_ENDPOINT ? to->endpoint->spec : NULL,
 	};
-	struct policy_verdict verdict;
-	policy_judge(&d->c->policy, &q, &verdict);
-	d->v->rule[direction == POLICY_EGRESS ? 0 : 1] = verdict.rule;
-	d->v->keep |= verdict.connection_semantics;
-	/* A policy that only concerns new connections leaves those alone that were there before it. */
-	return verdict.allow || (d->key->again && verdict.connection_semantics);
+	struct judged *j = &d->v->judged[direction == POLICY_EGRESS ? 0 : 1];
+	j->asked = true;
+	j->endpoint = ep->slot;
+	policy_judge(&d->c->policy, &q, &j->verdict);
+	d->v->rule[direction == POLICY_EGRESS ? 0 : 1] = j->verdict.rule;
+	/* A policy that only concerns new connections leaves established ones alone. Which policy let them in does not matter. */
+	return j->verdict.allow || (d->key->again && j->verdict.connection_semantics);
 }
 
 /* Egress is judged at a local source, ingress at a local destination, both on the translated destination. */
@@ -93,8 +94,8 @@ enforce_policy(struct decision *d)
 {
 	const struct endpoint *to = d->v->to->kind == ROUTE_ENDPOINT ? d->v->to->endpoint : NULL;
 	bool from_host = d->source_slot == d->c->host_slot;
-	if (d->key->again && d->key->keep)
-		return true;
+	d->v->reply.src = d->dst;
+	d->v->reply.sport = d->dport;
 	if (d->source != NULL && d->source == to)
 		return true; /* a pod always reaches itself */
 	if (d->source != NULL && !judge(d, d->source, POLICY_EGRESS, &d->dst))

@@ -9,6 +9,7 @@
 #include <weft/tcp_state.h>
 
 #include "decide_stage.h"
+#include "policy_note.h"
 #include "segment.h"
 
 /* How many source ports are tried for a translated connection whose tuple is taken (FAULTS C4, C5: bounded). */
@@ -38,6 +39,12 @@ conclude(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 	p->answer = v->answer;
 	p->drop = v->drop;
 	burst_move(b, i, STAGE_RESPOND);
+}
+
+static bool
+denied_by_policy(const struct verdict *v)
+{
+	return v->action == VERDICT_DROP && (v->drop == DROP_POLICY_EGRESS || v->drop == DROP_POLICY_INGRESS);
 }
 
 /* A stamp is only worth keeping when the root that we decided by is still the current one, see generation.h. */
@@ -73,7 +80,6 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	key.again = true;
 	key.service = cold->service;
 	key.backend = cold->backend;
-	key.keep = cold->flags & CONN_KEEP;
 	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began with a request. */
 	uint8_t proto = (uint8_t)half[0].key.net_proto;
 	key.has_icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
@@ -102,6 +108,8 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 		return AGAIN_NEW;
 	}
 	if (v.action != VERDICT_FORWARD) {
+		if (denied_by_policy(&v))
+			policy_note_again(w, &key.tuple, &v);
 		conclude(w, b, i, &v);
 		return AGAIN_DONE;
 	}
@@ -178,6 +186,8 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	w->count.decided++;
 	decide(b->config, &key, &v);
 	if (v.action != VERDICT_FORWARD) {
+		if (denied_by_policy(&v))
+			policy_note(w, &p->key, &v);
 		conclude(w, b, i, &v);
 		return;
 	}
@@ -197,8 +207,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	int rc = open_connection(w, b, i, &v);
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
-		if (unlikely(v.keep))
-			__atomic_fetch_or(&conn_view(w->conns)->cold[p->ref >> 1].flags, CONN_KEEP, __ATOMIC_RELAXED);
+		policy_note(w, &p->key, &v);
 		p->hop = v.hop[0];
 		if (packet_fits(b, i))
 			burst_move(b, i, STAGE_REWRITE);

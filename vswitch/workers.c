@@ -12,11 +12,13 @@
 
 #include <weft/clock.h>
 #include <weft/rcu.h>
+#include <weft/rule_count.h>
 #include <weft/worker.h>
 
 #include "worker_private.h"
 
 #define INBOX_SIZE 4096
+#define EVENTS_SIZE 1024
 
 struct workers workers;
 
@@ -88,6 +90,7 @@ worker_free(struct worker *w)
 	node_free(w->tx, TX_SIZE, numa);
 	node_free(w->meter, METER_SIZE, numa);
 	rte_ring_free(w->inbox);
+	rte_ring_free(w->events);
 	free(w->poll);
 	node_free(w, sizeof(*w), numa);
 }
@@ -101,7 +104,8 @@ worker_new(unsigned int id, const struct workers_options *o)
 		return NULL;
 	char name[RTE_RING_NAMESIZE];
 	static unsigned int serial; /* a second set of workers in one process (tests) needs other names */
-	snprintf(name, sizeof(name), "inbox%u.%u", id, __atomic_fetch_add(&serial, 1, __ATOMIC_RELAXED));
+	unsigned int number = __atomic_fetch_add(&serial, 1, __ATOMIC_RELAXED);
+	snprintf(name, sizeof(name), "inbox%u.%u", id, number);
 	w->id = id;
 	w->core = o->core[id];
 	w->numa = numa;
@@ -113,7 +117,11 @@ worker_new(unsigned int id, const struct workers_options *o)
 	w->meter = node_alloc(METER_SIZE, numa);
 	w->poll = calloc(1, sizeof(*w->poll));
 	w->inbox = rte_ring_create(name, INBOX_SIZE, numa < 0 ? SOCKET_ID_ANY : numa, RING_F_SC_DEQ);
-	if (w->port == NULL || w->tx == NULL || w->meter == NULL || w->poll == NULL || w->inbox == NULL || w->pool == NULL) {
+	snprintf(name, sizeof(name), "events%u.%u", id, number);
+	w->events = rte_ring_create_elem(name, sizeof(struct policy_event), EVENTS_SIZE, numa < 0 ? SOCKET_ID_ANY : numa,
+					 RING_F_SP_ENQ | RING_F_SC_DEQ);
+	if (w->port == NULL || w->tx == NULL || w->meter == NULL || w->poll == NULL || w->inbox == NULL || w->events == NULL ||
+	    w->pool == NULL) {
 		worker_free(w);
 		return NULL;
 	}
@@ -130,6 +138,8 @@ workers_start(const struct workers_options *o, struct error *e)
 		return error_set(e, -EINVAL, "%u workers: must be 1..%d", o->n, WEFT_MAX_WORKERS);
 	memset(&workers, 0, sizeof(workers));
 	workers.options = *o;
+	if (rule_count_init(o->n) < 0)
+		return error_set(e, -ENOMEM, "no memory for the counters of rules");
 	workers.meter_on = o->new_per_second != 0 && meter_profile_init(&workers.meter_profile,
 									RTE_MAX(1u, o->new_per_second / o->n),
 									RTE_MAX(1u, o->new_burst / o->n)) == 0;
@@ -185,6 +195,7 @@ workers_stop(void)
 		worker_free(workers.w[i]);
 	}
 	memset(&workers, 0, sizeof(workers));
+	rule_count_fini();
 }
 
 void
@@ -256,6 +267,15 @@ workers_counters(struct worker_counters *out)
 		for (size_t k = 0; k < sizeof(*out) / sizeof(uint64_t); k++)
 			sum[k] += load(&c[k]);
 	}
+}
+
+unsigned int
+workers_policy_events(struct policy_event *out, unsigned int max)
+{
+	unsigned int n = 0;
+	for (unsigned int i = 0; i < workers.n && n < max; i++)
+		n += rte_ring_dequeue_burst_elem(workers.w[i]->events, &out[n], sizeof(*out), max - n, NULL);
+	return n;
 }
 
 void

@@ -103,7 +103,6 @@ struct conn_cold {
 
 enum conn_flag {
 	CONN_ANSWERED = 1 << 0, /* a packet of the reply direction was seen */
-	CONN_KEEP = 1 << 1,     /* admitted by a policy with "semantics": "connection" */
 };
 
 /* What a worker says of a connection that it creates. */

@@ -26,7 +26,13 @@ struct decide_key {
 	/* A connection that is decided again: where it was translated to. It stays there while that lives. */
 	bool again;
 	uint32_t service, backend;
-	bool keep;              /* admitted by a policy with connection semantics */
+};
+
+/* What policy had to say of one direction. */
+struct judged {
+	bool asked;             /* the rest holds */
+	uint32_t endpoint;      /* slot of whom it was asked about */
+	struct policy_verdict verdict;
 };
 
 enum verdict_action {
@@ -39,8 +45,7 @@ struct verdict {
 	uint8_t action;         /* enum verdict_action */
 	uint8_t drop;           /* enum drop_reason */
 	uint8_t answer;         /* enum answer */
-	bool keep;
-	struct tuple reply;     /* what an answer looks like on arrival */
+	struct tuple reply;     /* what an answer looks like on arrival; src and sport, where it was to go, also when policy denied it */
 	uint32_t dep[2][GENERATION_DEPS];
 	uint32_t hop[2];        /* of the original and of the reply direction */
 	uint32_t rule[2];       /* egress, ingress */
@@ -49,6 +54,7 @@ struct verdict {
 	/* Who decided, for people: constant or in the configuration. */
 	const struct route *to, *from;
 	const struct service_port *through;
+	struct judged judged[2]; /* egress, ingress */
 };
 
 void decide(const struct config *c, const struct decide_key *key, struct verdict *v);

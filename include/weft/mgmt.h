@@ -70,6 +70,9 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *   get     {"kind","name"} -> {"object":{"kind","name","owner"?,...spec...,"status":STATUS},"epoch"}
  *           STATUS: {"generation","epoch","phase":"ready|pending|failed|closed","message"?,"warnings"?:[...]}, and of a Port that is open:
  *           "port":{"id","up","peer","rx","rxBytes","tx","txBytes","created","punted","dropped"}
+ *           and of a Policy: "verdicts":{"accepted","denied","passed","wouldAccept","wouldDeny","wouldPass"}, how often for new connections
+ *           ("would": with "enforce":false), and "rules":[{"rule":"ingress[0]|ingress isolation|...","name"?,"accepted"|"denied"|"passed",
+ *           "would..."?}] (`get` alone); absent while a change is being built
  *   list    {"kind", "limit":1000, "continue":token, "owner"} -> {"objects":[...],"continue"?:token,"epoch"}, by name
  *   schema  -> {"version","common":[FIELD],"kinds":[{"kind","help","fields":[FIELD]}],"verbs":[{"verb","role","help","params":[FIELD]}],
  *              "drops":[{"reason","help"}]}
@@ -78,7 +81,7 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *   status  -> {"version","uptimeSeconds","epoch","objects":{kind:n},"workers":[{"id","core","numa","rxQueues":[{"port","queue"}]}],
  *              "connections":{"used","capacity","halfOpen"},"books":{"rx","created","tx","dropped","merged","punted","held","difference"}, extra}
  *   stats   -> {"workers":[{"id","core","turns","busyTurns","busyCycles","packets","bursts","handed","decided","connCreated","connExpired",
- *              "held","stages":[{"name","cycles","packets"}]}],"ports":[{"name","rx","rxBytes","rxBad","tx","txBytes","created","punted",
+ *              "held","eventsLost","stages":[{"name","cycles","packets"}]}],"policies":[{"name","accepted",... as verdicts}],"ports":[{"name","rx","rxBytes","rxBad","tx","txBytes","created","punted",
  *              "dropped","drops":{reason:n}}],"tscHz"}
  *   drops   {"port"?} -> {"drops":[{"port","reason","packets","help"}],"total":[{"reason","packets","help"}]}, none that is zero;
  *           total also counts ports that are gone
@@ -89,7 +92,9 @@ bool mgmt_builds(const char *method);
 
 /*
  * Events for `watch`: fn is called (any thread) with a JSON object {"event":"applied|deleted|port","kind","name","epoch",...} it must not keep without
- * a reference of its own. One listener: the server.
+ * a reference of its own. One listener: the server. A policy with "log" tells {"event":"policy","kind":"Policy","name","rule","ruleName"?,"time",
+ * "verdict":"accept|deny","direction","dryRun","established","endpoint","protocol","from":{"ip","port"?},"to":{...},"backend"?:{...}}, at a limited
+ * rate; what was too much is told as {"event":"policyLost","kind":"Policy","count"}.
  */
 void mgmt_on_event(struct mgmt *m, void (*fn)(json_t *event, void *arg), void *arg);
 

@@ -36,9 +36,23 @@ struct worker_counters {
 	uint64_t held;              /* packets that the worker keeps at this moment (a gauge) */
 	uint64_t handed;            /* packets given to another worker for transmission */
 	uint64_t conn_created, conn_expired, decided;
+	uint64_t events_lost;       /* events of policy that were too many to tell */
 	/* One turn in 256: cycles and packets by stage. */
 	uint64_t stage_cycles[STAGE_COUNT], stage_packets[STAGE_COUNT];
 };
+
+/* A verdict that a policy with "log" asked to be told of. */
+struct policy_event {
+	struct tuple key;           /* as the client sent it */
+	struct ip to;               /* where it was to go, after translation */
+	uint32_t at_ms;             /* clock_ms */
+	uint32_t rule;              /* or isolation, see policy.h; 0: none */
+	uint32_t endpoint;          /* slot of whom it is about */
+	uint16_t to_port;           /* network byte order */
+	uint8_t direction;          /* enum policy_direction */
+	bool allow, dry_run, established;
+};
+static_assert(sizeof(struct policy_event) % 4 == 0, "a ring's element");
 
 #define TX_BUFFER 64
 struct tx_buffer {
@@ -82,6 +96,8 @@ struct worker {
 	unsigned int n_held;
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
 	uint32_t icmp_tokens, icmp_refill_ms; /* errors that may still be sent, see respond.c */
+	struct rte_ring *events;      /* struct policy_event, to the control thread */
+	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */
 	uint32_t aged_ms; /* when neighbours were aged last */
 	uint16_t ip_id;
 	bool stop;
@@ -122,6 +138,8 @@ struct totals {
 void workers_totals(struct totals *out);
 void workers_port_counters(uint16_t port, struct port_counters *out);
 void workers_counters(struct worker_counters *out);
+/* One control thread: up to `max` events that policies asked for. Returns how many. */
+unsigned int workers_policy_events(struct policy_event *out, unsigned int max);
 
 /* --- for the stages: what they may do with a packet --- */
 

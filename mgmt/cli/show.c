@@ -232,15 +232,38 @@ print_port_stats(const json_t *ports)
 	table_print(t, stdout, terminal_width(), 0);
 }
 
+static void
+print_policy_stats(const json_t *policies)
+{
+	static const char *const counts[] = {"accepted", "denied", "passed", "wouldAccept", "wouldDeny", "wouldPass", NULL};
+	static const char *const titles[] = {"ACCEPTED", "DENIED", "PASSED", "WOULD ACCEPT", "WOULD DENY", "WOULD PASS", NULL};
+	struct table *t = table_new();
+	json_t *p;
+	size_t i;
+	table_column(t, "POLICY", false);
+	for (int k = 0; titles[k] != NULL; k++)
+		table_column(t, titles[k], true);
+	json_array_foreach(policies, i, p)
+	{
+		table_cell(t, "%s", string(p, "name"));
+		count_cells(t, p, counts);
+	}
+	putchar('\n');
+	table_print(t, stdout, terminal_width(), 0);
+}
+
 static int
 print_stats(struct cli *c, json_t *s)
 {
 	const json_t *workers = json_object_get(s, "workers"), *ports = json_object_get(s, "ports");
+	const json_t *policies = json_object_get(s, "policies");
 	print_worker_stats(workers);
 	if (c->output == OUT_WIDE)
 		print_stages(workers);
 	if (json_array_size(ports) > 0)
 		print_port_stats(ports);
+	if (json_array_size(policies) > 0)
+		print_policy_stats(policies);
 	return DONE;
 }
 

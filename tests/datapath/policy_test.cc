@@ -168,6 +168,55 @@ TEST_F(Policy, ConnectionSemanticsKeepsWhatWasThereBeforeThePolicy)
 	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "and stays";
 }
 
+// C10: only the policy that asks for it keeps what is established, whoever let it in.
+TEST_F(Policy, ADenyForEveryPacketEndsWhatAPolicyForConnectionsLetIn)
+{
+	policy("allow", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\",\"ingress\":[{}]");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"guard\",\"network\":\"default\",\"tier\":\"admin\",\"priority\":1,"
+			     "\"ingress\":[{\"action\":\"deny\",\"ports\":[{\"protocol\":\"UDP\"}]}]}"))
+		<< sw.error;
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4000));
+	sw.send("db", sw.between("db", "web").udp(5432, 4000));
+	EXPECT_TRUE(sw.nothing("web")) << "its answers too";
+	ASSERT_TRUE(sw.remove("Policy", "guard"));
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+}
+
+TEST_F(Policy, ADenyForConnectionsSparesWhatWasThere)
+{
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"guard\",\"network\":\"default\",\"tier\":\"admin\",\"priority\":1,"
+			     "\"semantics\":\"connection\",\"ingress\":[{\"action\":\"deny\",\"ports\":[{\"protocol\":\"UDP\"}]}]}"))
+		<< sw.error;
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	sw.send("db", sw.between("db", "web").udp(5432, 4000));
+	EXPECT_EQ(sw.take_all("web").size(), 1u);
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4001));
+}
+
+TEST_F(Policy, IsolationByBothKindsEndsWhatIsEstablished)
+{
+	policy("soft", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\",\"ingress\":[{}]");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	policy("hard", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"]");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "soft still accepts it";
+	policy("soft", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"semantics\":\"connection\"");
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4000)) << "hard denies it, and hard means every packet";
+	ASSERT_TRUE(sw.remove("Policy", "hard"));
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000)) << "soft alone spares it";
+}
+
+TEST_F(Policy, EachDirectionHasItsOwnSemantics)
+{
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	policy("out", "\"endpoints\":[\"web\"],\"types\":[\"Egress\"],\"semantics\":\"connection\"");
+	EXPECT_TRUE(reaches("web", "db", 5432, 17, 4000));
+	policy("in", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"]");
+	EXPECT_FALSE(reaches("web", "db", 5432, 17, 4000));
+	EXPECT_EQ(sw.drops("policy_ingress"), 1u);
+}
+
 TEST_F(Policy, ADryRunDropsNothing)
 {
 	policy("dry", "\"endpoints\":[\"db\"],\"types\":[\"Ingress\"],\"enforce\":false");

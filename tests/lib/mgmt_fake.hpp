@@ -23,6 +23,7 @@
 #include <weft/port.h>
 #include <weft/port_event.h>
 #include <weft/rcu.h>
+#include <weft/rule_count.h>
 #include <weft/text.h>
 #include <weft/worker.h>
 
@@ -270,6 +271,32 @@ port_lock(void)
 void
 port_unlock(void)
 {
+}
+
+unsigned int
+workers_policy_events(struct policy_event *, unsigned int)
+{
+	return 0;
+}
+bool
+policy_rule_find(const struct policy_tables *, uint32_t, struct policy_rule_info *)
+{
+	return false;
+}
+int
+policy_rules(const struct policy_tables *, const char *, void (*)(const struct policy_rule_info *, void *), void *)
+{
+	return -ENOENT;
+}
+const char *
+policy_endpoint_name(const struct policy_tables *, uint32_t)
+{
+	return nullptr;
+}
+void
+rule_count_read(uint32_t, struct rule_count *out)
+{
+	*out = {};
 }
 
 void

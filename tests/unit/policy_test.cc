@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // What each word of a Policy means, one table a word; then ids, names, errors.
+#include <set>
+
+#include <weft/rule_count.h>
+
 #include "policy_spec.hpp"
 
 using namespace policy_spec;
@@ -867,6 +871,63 @@ TEST_F(PolicyTest, PatchRefusals)
 	EXPECT_STREQ(tables.error.path, "ingress[1].action");
 	EXPECT_EQ(tables.put_set(std::string(254, 's'), {}), -ENAMETOOLONG);
 	EXPECT_TRUE(in("10.0.0.1"));
+}
+
+// Counters of rules: an id that is given out again is new to readers.
+TEST(RuleCount, AnIdStartsAtZeroEachTime)
+{
+	struct rule_count n;
+	rule_count_begin(3); // no counters yet: nothing happens
+	ASSERT_EQ(rule_count_init(2), 0);
+	rule_count_add(0, 3, false);
+	rule_count_add(1, 3, false);
+	rule_count_add(1, 3, true);
+	rule_count_add(1, 0, true);
+	rule_count_add(1, RULE_COUNT_MAX, true);
+	rule_count_read(3, &n);
+	EXPECT_EQ(n.said, 2u);
+	EXPECT_EQ(n.would_say, 1u);
+	rule_count_begin(3);
+	rule_count_read(3, &n);
+	EXPECT_EQ(n.said + n.would_say, 0u);
+	rule_count_add(0, 3, false);
+	rule_count_read(3, &n);
+	EXPECT_EQ(n.said, 1u);
+	rule_count_read(RULE_COUNT_MAX, &n);
+	EXPECT_EQ(n.said, 0u);
+	rule_count_fini();
+	rule_count_read(3, &n);
+	EXPECT_EQ(n.said, 0u);
+}
+
+TEST(RuleCount, RulesThatComeAndGoHaveOnlyTheirOwn)
+{
+	ASSERT_EQ(rule_count_init(1), 0);
+	{
+		Tables t;
+		uint64_t seen = 0;
+		std::set<uint32_t> ids;
+		for (int round = 0; round < 40; round++) {
+			Policy p{"p"};
+			for (int i = 0; i < 2000; i++)
+				p.ingress.push_back({RULE_ACCEPT, {in_cidr("10.0." + std::to_string(i / 256) + "." + std::to_string(i % 256) + "/32")}, {}});
+			ASSERT_EQ(t.put(p), 0);
+			auto count = [](const struct policy_rule_info *r, void *arg) {
+				struct rule_count n;
+				rule_count_read(r->id, &n);
+				EXPECT_EQ(n.said, 0u);
+				rule_count_add(0, r->id, false);
+				static_cast<std::set<uint32_t> *>(arg)->insert(r->id);
+				return;
+			};
+			ASSERT_EQ(policy_rules(&t.p, "p", count, &ids), 0);
+			seen += 2001;
+			ASSERT_EQ(t.remove("p"), 0);
+		}
+		EXPECT_LT(ids.size(), seen) << "ids were used again";
+		EXPECT_EQ(policy_rules(&t.p, "p", [](const struct policy_rule_info *, void *) {}, nullptr), -ENOENT);
+	}
+	rule_count_fini();
 }
 
 } // namespace

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Beside the packet: policy's verdicts are counted by rule, and told to whoever asked for a log. */
+#ifndef VSWITCH_POLICY_NOTE_H
+#define VSWITCH_POLICY_NOTE_H
+
+#include <weft/decide.h>
+#include <weft/worker.h>
+
+/* A new connection was opened, or denied one by policy: count and tell. */
+void policy_note(struct worker *w, const struct tuple *key, const struct verdict *v);
+/* An established connection is denied: tell. */
+void policy_note_again(struct worker *w, const struct tuple *key, const struct verdict *v);
+
+#endif
