@@ -82,12 +82,13 @@ decap_run(struct worker *w, struct burst *b, uint32_t set)
 		/* Ethernet padding behind the outer packet is not the inner frame's. */
 		struct rte_mbuf *m = b->m[i];
 		rte_pktmbuf_trim(m, (uint16_t)(rte_pktmbuf_data_len(m) - p->ip_end));
-		rte_pktmbuf_adj(m, (uint16_t)(p->l4 + sizeof(struct rte_udp_hdr) + sizeof(*vxlan)));
+		uint16_t taken = (uint16_t)(p->l4 + sizeof(struct rte_udp_hdr) + sizeof(*vxlan));
+		rte_pktmbuf_adj(m, taken);
 		m->ol_flags &= ~RTE_MBUF_F_RX_L4_CKSUM_MASK;
 		if (unlikely(!ecn_decap(&outer, m))) {
 			packet_drop(w, b, i, DROP_IP_HEADER);
 			continue;
 		}
-		parse_overlay(w, b, i, network, vtep->slot, vtep->hop);
+		parse_overlay(w, b, i, network, vtep->slot, vtep->hop, taken);
 	}
 }

@@ -227,6 +227,37 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	}
 }
 
+/*
+ * A later fragment that no standing decision covers. It opens nothing: it goes the way of its first, perhaps of this very burst, or not at all.
+ */
+static void
+decide_later(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	enum again again = AGAIN_FOLLOW;
+	if (p->ref == 0)
+		p->ref = conn_find(w->conns, &p->key);
+	if (p->ref == 0) {
+		struct decide_key key;
+		struct verdict v;
+		key_of_packet(p, &key);
+		decide(b->config, &key, &v);
+		if (v.action == VERDICT_FORWARD)
+			packet_drop(w, b, i, DROP_FRAGMENT);
+		else
+			conclude(w, b, i, &v);
+		return;
+	}
+	if (!conn_half_stands(&conn_view(w->conns)->half[p->ref], p->source, &p->hop))
+		again = decide_again(w, b, i);
+	if (again == AGAIN_DONE)
+		return;
+	if (again == AGAIN_FOLLOW && p->flags & PACKET_TTL_OUT)
+		packet_drop(w, b, i, DROP_TTL);
+	else if (again == AGAIN_NEW || !packet_follow(w, b, i))
+		packet_drop(w, b, i, DROP_FRAGMENT);
+}
+
 /* TCP whose backend is gone, with the connection that led to it: the client is told at once. */
 static bool
 reset_client(struct burst *b, uint32_t i, bool through_service)
@@ -245,6 +276,10 @@ decide_run(struct worker *w, struct burst *b, uint32_t set)
 {
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
+		if (unlikely(p->flags & PACKET_LATER)) {
+			decide_later(w, b, i);
+			continue;
+		}
 		if (p->ref != 0) {
 			bool through_service = conn_view(w->conns)->cold[p->ref >> 1].service != 0 && !(p->ref & 1);
 			enum again again = decide_again(w, b, i);

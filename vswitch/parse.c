@@ -11,6 +11,7 @@
 #include <weft/offload.h>
 #include <weft/pipeline.h>
 
+#include "fragment.h"
 #include "parse.h"
 
 /* The parse of one packet under way: what was read, and how much there is to read. */
@@ -45,6 +46,30 @@ bad_source4(uint32_t be)
 	return first == 0 || first == 127 || first >= 224;
 }
 
+/*
+ * A part of a datagram whose data starts at `start`, behind `fixed` bytes of header that every part has. It carries something, in whole
+ * eights but for the last, and the whole may be told in 16 bits (RFC 791, 8200 4.5). False: dropped.
+ */
+static bool
+note_fragment(struct cursor *c, uint32_t id, unsigned int offset, bool more, unsigned int start, unsigned int fixed)
+{
+	struct packet *p = c->p;
+	unsigned int len = p->ip_end - start;
+	if (len == 0 || (more && len % 8 != 0) || fixed + offset + len > UINT16_MAX) {
+		drop(c, DROP_IP_HEADER);
+		return false;
+	}
+	p->flags |= PACKET_FRAGMENT;
+	if (offset != 0)
+		p->flags |= PACKET_LATER;
+	if (more)
+		p->flags |= PACKET_MORE;
+	p->fragment_id = id;
+	p->fragment_offset = (uint16_t)offset;
+	p->fragment_len = (uint16_t)len;
+	return true;
+}
+
 /* IPv4 (RFC 791). False: dropped. */
 static bool
 parse_ip4(struct cursor *c)
@@ -64,10 +89,6 @@ parse_ip4(struct cursor *c)
 	/* A sum over the header, its checksum included, is all ones when it is right (RFC 1071). */
 	if (unlikely(rte_raw_cksum(ip, ihl) != 0xffff)) {
 		drop(c, DROP_IP_CHECKSUM);
-		return false;
-	}
-	if (unlikely(ip->fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK))) {
-		drop(c, DROP_FRAGMENT);
 		return false;
 	}
 	if (unlikely(ip->time_to_live <= 1)) {
@@ -91,40 +112,32 @@ parse_ip4(struct cursor *c)
 		drop(c, first >= 224 ? DROP_MULTICAST : DROP_BAD_ADDRESS);
 		return false;
 	}
-	return true;
+	uint16_t field = rte_be_to_cpu_16(ip->fragment_offset);
+	if (likely(!(field & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK))))
+		return true;
+	return note_fragment(c, ip->packet_id, (field & RTE_IPV4_HDR_OFFSET_MASK) * 8u, field & RTE_IPV4_HDR_MF_FLAG, c->p->l4, ihl);
 }
 
-/*
- * IPv6 extension headers (RFC 8200 section 4) until the upper layer: at most 8 of them or 256 bytes. A routing header of type 0 is
- * refused (RFC 5095), a fragment is not handled here. Returns the drop reason, or -1.
- */
-static int
-skip_extensions(struct cursor *c, uint8_t next)
+/* Extension headers, and perhaps a fragment's. False: dropped. */
+static bool
+parse_chain6(struct cursor *c, uint8_t next)
 {
-	unsigned int offset = c->p->l4;
-	for (int count = 0; count <= 8; count++) {
-		const uint8_t *h = c->data + offset;
-		unsigned int size;
-		if (next == IPPROTO_FRAGMENT)
-			return DROP_FRAGMENT;
-		if (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_AH) {
-			c->p->proto = next;
-			c->p->l4 = (uint16_t)offset;
-			return -1;
-		}
-		if (offset + 8u > c->p->ip_end)
-			return DROP_IP_HEADER;
-		if (next == IPPROTO_ROUTING && h[2] == 0)
-			return DROP_EXT_HEADERS;
-		size = next == IPPROTO_AH ? (h[1] + 2u) * 4 : (h[1] + 1u) * 8;
-		next = h[0];
-		offset += size;
-		if (offset > c->p->ip_end)
-			return DROP_IP_HEADER;
-		if (offset - c->p->l3 - sizeof(struct rte_ipv6_hdr) > 256)
-			return DROP_EXT_HEADERS;
+	struct packet *p = c->p;
+	struct ip6_chain chain;
+	unsigned int start = p->l4;
+	int reason = ip6_chain(c->data, start, p->ip_end, next, &chain);
+	if (reason >= 0 && reason != DROP_FRAGMENT_TINY) {
+		drop(c, (enum drop_reason)reason);
+		return false;
 	}
-	return DROP_EXT_HEADERS;
+	p->l4 = chain.l4;
+	p->proto = chain.proto;
+	/* A fragment that is the whole datagram is no fragment (RFC 6946). */
+	if (chain.fragment_at == 0 || (chain.offset == 0 && !chain.more))
+		return true;
+	if (reason == DROP_FRAGMENT_TINY)
+		p->l4 = p->ip_end;
+	return note_fragment(c, chain.id, chain.offset, chain.more, chain.fragment_at, chain.fragment_at - start - 8);
 }
 
 /* IPv6 (RFC 8200). False: dropped. */
@@ -162,10 +175,7 @@ parse_ip6(struct cursor *c)
 	}
 	if (likely(ip->proto == IPPROTO_TCP || ip->proto == IPPROTO_UDP || ip->proto == IPPROTO_ICMPV6))
 		return true;
-	int reason = skip_extensions(c, ip->proto);
-	if (reason >= 0)
-		drop(c, (enum drop_reason)reason);
-	return reason < 0;
+	return parse_chain6(c, ip->proto);
 }
 
 static bool
@@ -191,8 +201,7 @@ parse_l4(struct cursor *c)
 		if (likely(room >= need)) {
 			const struct rte_tcp_hdr *tcp = (const void *)l4;
 			unsigned int offset = (unsigned int)(tcp->data_off >> 4) * 4;
-			if (unlikely(offset < need || offset > room))
-				need = UINT32_MAX;
+			need = unlikely(offset < need) ? UINT32_MAX : offset;
 			p->key.sport = tcp->src_port;
 			p->key.dport = tcp->dst_port;
 			p->tcp_flags = tcp->tcp_flags;
@@ -205,7 +214,8 @@ parse_l4(struct cursor *c)
 			uint16_t len = rte_be_to_cpu_16(udp->dgram_len);
 			/* RFC 8200 8.1: not optional over IPv6. */
 			bool missing = udp->dgram_cksum == 0 && !packet_is4(p) && !offload_is_partial(c->b->m[c->i]);
-			if (unlikely(len < need || len > room || missing))
+			/* Of a first fragment the length is that of the whole. */
+			if (unlikely(len < need || (len > room && !(p->flags & PACKET_FRAGMENT)) || missing))
 				need = UINT32_MAX;
 			p->key.sport = udp->src_port;
 			p->key.dport = udp->dst_port;
@@ -220,7 +230,7 @@ parse_l4(struct cursor *c)
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		need = sizeof(struct rte_icmp_hdr) - 4;
+		need = sizeof(struct rte_icmp_hdr) - (p->flags & PACKET_FRAGMENT ? 0 : 4);
 		if (likely(room >= need)) {
 			bool v6 = p->proto == IPPROTO_ICMPV6;
 			p->icmp_type = l4[0];
@@ -243,7 +253,7 @@ parse_l4(struct cursor *c)
 		break;
 	}
 	if (unlikely(room < need)) {
-		drop(c, DROP_L4_HEADER);
+		drop(c, p->flags & PACKET_FRAGMENT && need != UINT32_MAX ? DROP_FRAGMENT_TINY : DROP_L4_HEADER);
 		return false;
 	}
 	return true;
@@ -320,15 +330,72 @@ classify(struct cursor *c)
 		burst_move(c->b, c->i, STAGE_TRACK);
 }
 
+void
+parse_classify(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct cursor c = {.w = w, .b = b, .i = i, .p = &b->p[i]};
+	classify(&c);
+}
+
+/* Padding goes no further: it is in no MTU check, and a tunnel would carry it. */
+static void
+trim(struct cursor *c)
+{
+	if (unlikely(c->len > c->p->ip_end))
+		rte_pktmbuf_trim(c->b->m[c->i], (uint16_t)(c->len - c->p->ip_end));
+}
+
+/* A fragment: to the worker that keeps its datagram, and there to be taken into it. */
+static void
+parse_fragment(struct cursor *c, uint32_t network)
+{
+	struct packet *p = c->p;
+	struct datagram d;
+	/* Half a checksum of half a datagram means nothing. */
+	if (offload_is_partial(c->b->m[c->i])) {
+		drop(c, DROP_BAD_OFFLOAD);
+		return;
+	}
+	fragment_name(c->w, p, network, &d);
+	if (!fragment_mine(c->w, c->b, c->i, &d))
+		return;
+	trim(c);
+	p->key.net_proto = tuple_net_proto(network, p->proto);
+	if (!(p->flags & PACKET_LATER)) {
+		/* Where the chain of headers was cut off, nothing is left for l4. */
+		bool tiny = p->l4 == p->ip_end;
+		if (tiny)
+			drop(c, DROP_FRAGMENT_TINY);
+		if (tiny || !parse_l4(c)) {
+			fragment_refuse(c->w, &d, DROP_FRAGMENT);
+			return;
+		}
+		/* Neither an error nor discovery (RFC 6980) has any business being so long. */
+		if (p->flags & PACKET_ICMP_ERROR || is_nd(p)) {
+			drop(c, DROP_FRAGMENT);
+			fragment_refuse(c->w, &d, DROP_FRAGMENT);
+			return;
+		}
+	}
+	int fate = fragment_take(c->w, c->b, c->i, &d);
+	if (fate == FRAGMENT_GO)
+		classify(c);
+	else if (fate != FRAGMENT_KEPT)
+		drop(c, (enum drop_reason)fate);
+}
+
 static void
 parse_ip(struct cursor *c, uint32_t network, bool v6)
 {
-	bool ok = v6 ? parse_ip6(c) : parse_ip4(c);
-	if (!ok || !parse_l4(c) || !settle_offload(c))
+	if (!(v6 ? parse_ip6(c) : parse_ip4(c)))
 		return;
-	/* Padding goes no further: it is in no MTU check, and a tunnel would carry it. */
-	if (unlikely(c->len > c->p->ip_end))
-		rte_pktmbuf_trim(c->b->m[c->i], (uint16_t)(c->len - c->p->ip_end));
+	if (unlikely(c->p->flags & PACKET_FRAGMENT)) {
+		parse_fragment(c, network);
+		return;
+	}
+	if (!parse_l4(c) || !settle_offload(c))
+		return;
+	trim(c);
 	c->p->key.net_proto = tuple_net_proto(network, c->p->proto);
 	classify(c);
 }
@@ -345,6 +412,7 @@ packet_clear(struct packet *p, uint32_t source, uint32_t back)
 	p->l3 = sizeof(struct rte_ether_hdr);
 	p->l4 = 0;
 	p->ip_end = 0;
+	p->outer = 0;
 	p->icmp_type = p->icmp_code = 0;
 	p->answer = ANSWER_NONE;
 	p->drop = DROP_NO_ROUTE;
@@ -378,13 +446,15 @@ parse_ethernet(struct cursor *c, uint32_t network)
 }
 
 void
-parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back)
+parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back, uint16_t outer)
 {
 	struct cursor c;
-	if (likely(parse_plain4(b, i, network, source, back)))
+	if (likely(parse_plain4(b, i, network, source, back))) {
 		burst_move(b, i, STAGE_TRACK);
-	else if (cursor_init(&c, w, b, i, source, back))
+	} else if (cursor_init(&c, w, b, i, source, back)) {
+		c.p->outer = outer;
 		parse_ethernet(&c, network);
+	}
 }
 
 static bool
@@ -464,7 +534,12 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 		c.p->key.net_proto = tuple_net_proto(NETWORK_UNDERLAY, 0);
 		respond(&c, ANSWER_ARP, DROP_ARP);
 	} else if (is_tunnel(b->config, c.data, c.len)) {
-		if (parse_ip4(&c))
+		if (!parse_ip4(&c))
+			return;
+		/* Our MTU leaves room for the tunnel's header: nobody has a reason to break its packets (RFC 7348 4.3). */
+		if (c.p->flags & PACKET_FRAGMENT)
+			drop(&c, DROP_FRAGMENT);
+		else
 			burst_move(b, i, STAGE_DECAP);
 	} else {
 		pass(&c, b->config->host_port, DROP_NO_HOST);

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What parse.c is helped by: underlay.c knows the frames of the node's wire, parse_plain.c the ordinary packet. */
+/*
+ * What parse.c is helped by: underlay.c knows the frames of the node's wire, parse_plain.c the ordinary packet, parse_extensions.c IPv6's
+ * extension headers.
+ */
 #ifndef VSWITCH_PARSE_H
 #define VSWITCH_PARSE_H
 
 #include <weft/config.h>
 #include <weft/packet.h>
+#include <weft/worker.h>
 
 /* True and *network set when a frame from the host port is meant for an overlay network (by its destination, or ARP or ND target). */
 bool host_means(const struct config *c, const uint8_t *frame, uint16_t len, uint32_t *network);
@@ -17,6 +21,25 @@ bool is_tunnel(const struct config *c, const uint8_t *frame, uint16_t len);
  * it is to go on to TRACK. False: nothing has been done, parse.c is to look at it.
  */
 bool parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
+
+/* Packet i is of an overlay network and its key is complete: on to TRACK, RELATE or RESPOND, or drop it. */
+void parse_classify(struct worker *w, struct burst *b, uint32_t i);
+
+/* Where a chain of IPv6 extension headers leads. */
+struct ip6_chain {
+	uint16_t l4;          /* offset of the upper layer, or of a later fragment's data */
+	uint8_t proto;        /* of a later fragment: what it says, not what it is */
+	bool more;            /* a fragment header says that others follow */
+	uint16_t fragment_at; /* offset behind the fragment header; 0: there is none */
+	uint16_t offset;      /* of the fragment, in bytes */
+	uint32_t id;          /* as on the wire */
+};
+
+/*
+ * Follow IPv6 extension headers (RFC 8200 section 4) from `at`, whose kind is `next`, to the upper layer: at most 8 of them or 256 bytes, one of
+ * them a fragment header at most, none a routing header of type 0 (RFC 5095). -1, or the drop reason. Reads nothing at or past `end`.
+ */
+int ip6_chain(const uint8_t *frame, unsigned int at, unsigned int end, uint8_t next, struct ip6_chain *out);
 
 static inline bool
 icmp_is_echo(uint8_t type, bool v6)

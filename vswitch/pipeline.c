@@ -3,6 +3,8 @@
 
 #include <weft/pipeline.h>
 
+#include "fragment.h"
+
 /*
  * A packet's life, in order. A stage hands a packet to one further down, drops it for a reason, or sends it:
  *
@@ -44,11 +46,9 @@ run_sampled(struct worker *w, struct burst *b)
 	}
 }
 
-void
-pipeline_run(struct worker *w, struct burst *b)
+static void
+walk(struct worker *w, struct burst *b)
 {
-	memset(b->at, 0, sizeof(b->at));
-	b->at[STAGE_PARSE] = b->n == 32 ? UINT32_MAX : (1u << b->n) - 1;
 	if (unlikely((w->count.turns & 255) == 0)) {
 		run_sampled(w, b);
 		return;
@@ -60,4 +60,15 @@ pipeline_run(struct worker *w, struct burst *b)
 		b->at[s] = 0;
 		pipeline[s].run(w, b, set);
 	}
+}
+
+void
+pipeline_run(struct worker *w, struct burst *b)
+{
+	memset(b->at, 0, sizeof(b->at));
+	b->at[STAGE_PARSE] = b->n == 32 ? UINT32_MAX : (1u << b->n) - 1;
+	walk(w, b);
+	/* Later fragments that waited for a first that was in this burst. */
+	while (unlikely(fragment_release(w, b) != 0))
+		walk(w, b);
 }

@@ -63,6 +63,11 @@ respond_run(struct worker *w, struct burst *b, uint32_t set)
 				packet_drop(w, b, i, p->drop < DROP_REASON_COUNT ? (enum drop_reason)p->drop : DROP_NO_ROUTE);
 			continue;
 		}
+		/* Whoever was to be told has been told of the first fragment (RFC 1122 3.2.2); an echo is answered part by part. */
+		if (unlikely(p->flags & PACKET_LATER && p->answer != ANSWER_ECHO)) {
+			packet_drop(w, b, i, (enum drop_reason)p->drop);
+			continue;
+		}
 		switch ((enum answer)p->answer) {
 		case ANSWER_ARP:
 			respond_arp(w, b, i, &a);

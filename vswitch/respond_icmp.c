@@ -88,6 +88,17 @@ link_local_asks_us(const struct network *network, const struct ip *dst)
 	return false;
 }
 
+/* The addresses will change places, which no sum notices. */
+static void
+echo_turn(uint8_t *l4, bool v4)
+{
+	uint16_t old, now;
+	memcpy(&old, l4, 2);
+	l4[0] = v4 ? 0 : 129;
+	memcpy(&now, l4, 2);
+	checksum_add(l4 + 2, (uint32_t)(uint16_t)~old + now);
+}
+
 /* Echo request to an address that is ours (a gateway's, a service's): RFC 792, RFC 4443 4.2. */
 void
 respond_echo(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
@@ -100,15 +111,8 @@ respond_echo(struct worker *w, struct burst *b, uint32_t i, const struct asker *
 		packet_drop(w, b, i, p->flags & PACKET_LINK_LOCAL ? DROP_BAD_ADDRESS : DROP_INVALID_STATE);
 		return;
 	}
-	uint8_t *l4 = packet_at(b, i, p->l4);
-	uint16_t *field = (uint16_t *)(l4 + 2);
-	uint8_t reply = packet_is4(p) ? 0 : 129;
-	uint16_t old, now;
-	memcpy(&old, l4, 2);
-	l4[0] = reply;
-	memcpy(&now, l4, 2);
-	/* The addresses change places, which no sum notices. */
-	checksum_add(field, (uint32_t)(uint16_t)~old + now);
+	if (likely(!(p->flags & PACKET_LATER)))
+		echo_turn(packet_at(b, i, p->l4), packet_is4(p));
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
 		uint32_t src = ip->src_addr;

@@ -174,7 +174,9 @@ translate(struct burst *b, uint32_t i, const struct ip *src, const struct ip *ds
 		memcpy(ip->src_addr, src, 16);
 		memcpy(ip->dst_addr, dst, 16);
 	}
-	rewrite_l4(b, i, ports, delta);
+	/* The first fragment has the L4 header of all, and the checksum that covers all: what changes is the same delta. */
+	if (likely(!(p->flags & PACKET_LATER)))
+		rewrite_l4(b, i, ports, delta);
 }
 
 void
@@ -204,6 +206,13 @@ packet_lower_ttl(struct burst *b, uint32_t i)
 	lower_ttl(b, i);
 }
 
+/* SCTP's checksum cannot be changed without the whole packet (see sctp_crc); but SCTP breaks its messages up itself, and sets DF. */
+static bool
+beyond_us(const struct packet *p, const uint16_t ports[2])
+{
+	return p->flags & PACKET_FRAGMENT && p->proto == IPPROTO_SCTP && (ports[0] != p->key.sport || ports[1] != p->key.dport);
+}
+
 void
 rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 {
@@ -214,6 +223,11 @@ rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 			/* What the answer to it looks like on arrival, turned round. */
 			const struct tuple *answer = &half[p->ref ^ 1].key;
 			const uint16_t ports[2] = {answer->dport, answer->sport};
+			if (unlikely(beyond_us(p, ports))) {
+				packet_drop(w, b, i, DROP_FRAGMENT);
+				set &= ~(1u << i);
+				continue;
+			}
 			translate(b, i, &answer->dst, &answer->src, ports);
 		}
 		lower_ttl(b, i);

@@ -11,12 +11,12 @@
 /* segment.c: the window scale option (RFC 7323 2.2) of a SYN, TCP_SCALE_NONE without one; `size` bytes of options. */
 uint8_t segment_scale(const uint8_t *option, unsigned int size);
 
-/* parse.c has checked that the header lies within the packet. False when it is not TCP. */
+/* parse.c has checked that the header lies within the packet. False when it is not TCP, or has no header of its own (a later fragment). */
 static inline bool
 segment_read(const struct burst *b, uint32_t i, struct tcp_segment *s)
 {
 	const struct packet *p = &b->p[i];
-	if (p->proto != IPPROTO_TCP)
+	if (p->proto != IPPROTO_TCP || unlikely(p->flags & PACKET_LATER))
 		return false;
 	const struct rte_tcp_hdr *h = packet_at(b, i, p->l4);
 	unsigned int size = (unsigned int)(h->data_off >> 4) * 4;

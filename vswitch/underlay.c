@@ -28,6 +28,9 @@ is_tunnel(const struct config *c, const uint8_t *frame, uint16_t len)
 	const struct rte_ipv4_hdr *ip = (const void *)(eth + 1);
 	if (eth->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4) || len < sizeof(*eth) + sizeof(*ip) + sizeof(struct rte_udp_hdr))
 		return false;
+	/* What looks like a UDP header in a later fragment is none. */
+	if (ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_OFFSET_MASK))
+		return false;
 	if (ip->next_proto_id != IPPROTO_UDP || ip->dst_addr != c->vtep_ip.w[3] || !ip_is4(&c->vtep_ip))
 		return false;
 	unsigned int ihl = (unsigned int)(ip->version_ihl & 15) * 4;
@@ -137,7 +140,7 @@ underlay_hold(struct worker *w, struct rte_mbuf *m, const struct hop *hop, uint1
 	}
 	w->held[w->n_held++] = (struct held_packet){
 		.m = m, .neighbour = hop->neighbour, .out_port = hop->port, .in_port = in_port, .since_ms = w->now_ms};
-	w->count.held = w->n_held;
+	w->count.held++;
 }
 
 /* Send what can be sent now, give up on what has waited too long. Order among the survivors is kept. */
@@ -156,8 +159,8 @@ release_held(struct worker *w)
 			w->held[kept++] = *h;
 		}
 	}
+	w->count.held -= w->n_held - kept;
 	w->n_held = kept;
-	w->count.held = kept;
 }
 
 void

@@ -9,6 +9,7 @@
 #include <weft/rcu.h>
 #include <weft/worker.h>
 
+#include "fragment.h"
 #include "worker_private.h"
 
 /* What a queue may take in one turn: two full bursts. What it did not use is lost, what it overdrew is not possible. */
@@ -39,6 +40,47 @@ burst_receive(struct worker *w, struct port *port, struct port_counters *count, 
 	pipeline_run(w, b);
 }
 
+static void
+drop_unsent(struct worker *w, uint16_t port, struct rte_mbuf **m, unsigned int n, enum drop_reason reason)
+{
+	w->port[port].drop[reason] += n;
+	rte_pktmbuf_free_bulk(m, n);
+}
+
+/* Fragments that another worker received by a queue of its own, see fragment_mine(). They were counted there. */
+static void
+burst_handed(struct worker *w, struct rte_mbuf **m, unsigned int n)
+{
+	struct burst *b = &w->burst;
+	uint16_t id = m[0]->port;
+	b->config = config_current();
+	b->from = b->config->port[id];
+	b->n = 0;
+	for (unsigned int i = 0; i < n; i++) {
+		/* The id may be another port's by now. */
+		if (unlikely(b->from == NULL || b->from->slot != m[i]->hash.usr)) {
+			drop_unsent(w, id, &m[i], 1, DROP_PORT_GONE);
+			continue;
+		}
+		b->p[b->n].in_port = id;
+		b->m[b->n++] = m[i];
+	}
+	if (b->n != 0)
+		pipeline_run(w, b);
+}
+
+static void
+fragments_drain(struct worker *w)
+{
+	struct rte_mbuf *m[WEFT_BURST];
+	unsigned int n = rte_ring_dequeue_burst(w->fragment_inbox, (void **)m, WEFT_BURST, NULL);
+	for (unsigned int i = 0, k; i < n; i = k) {
+		for (k = i + 1; k < n && m[k]->port == m[i]->port; k++)
+			;
+		burst_handed(w, &m[i], k - i);
+	}
+}
+
 /* Deficit round robin (Shreedhar and Varghese, 1995) in packets: each costs the worker about the same. */
 static unsigned int
 queue_poll(struct worker *w, struct rx_queue *q)
@@ -59,13 +101,6 @@ queue_poll(struct worker *w, struct rx_queue *q)
 		}
 	}
 	return total;
-}
-
-static void
-drop_unsent(struct worker *w, uint16_t port, struct rte_mbuf **m, unsigned int n, enum drop_reason reason)
-{
-	w->port[port].drop[reason] += n;
-	rte_pktmbuf_free_bulk(m, n);
 }
 
 /* The queue that this worker should use belongs to another one: pass the packets on. */
@@ -162,6 +197,7 @@ housekeeping(struct worker *w)
 	w->now_ms = clock_ms();
 	w->count.conn_expired += conn_age(w->conns, w->id, w->now_ms, AGE_BUDGET);
 	underlay_housekeep(w);
+	fragment_housekeep(w);
 }
 
 unsigned int
@@ -175,6 +211,8 @@ worker_turn(struct worker *w)
 	w->count.turns++;
 	if (unlikely(rte_ring_count(w->inbox) != 0))
 		inbox_drain(w);
+	if (unlikely(rte_ring_count(w->fragment_inbox) != 0))
+		fragments_drain(w);
 	for (unsigned int i = 0; i < poll->n; i++)
 		packets += queue_poll(w, &poll->q[i]);
 	if (w->n_dirty != 0)

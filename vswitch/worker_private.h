@@ -17,6 +17,7 @@ struct workers {
 	struct worker *w[WEFT_MAX_WORKERS];
 	pthread_t thread[WEFT_MAX_WORKERS];
 	struct workers_options options;
+	uint8_t rx_worker[WEFT_MAX_PORTS][PORT_MAX_QUEUES]; /* who polls a queue by the newest plan, atomic */
 	bool meter_on;
 	struct rte_meter_srtcm_profile meter_profile; /* of one worker: its share of the rate */
 };

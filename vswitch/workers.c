@@ -15,10 +15,12 @@
 #include <weft/rule_count.h>
 #include <weft/worker.h>
 
+#include "fragment.h"
 #include "worker_private.h"
 
 #define INBOX_SIZE 4096
 #define EVENTS_SIZE 1024
+#define FRAGMENT_INBOX_SIZE 512
 
 struct workers workers;
 
@@ -86,10 +88,12 @@ worker_free(struct worker *w)
 	if (w == NULL)
 		return;
 	int numa = w->numa;
+	rte_ring_free(w->inbox);
+	rte_ring_free(w->fragment_inbox);
+	fragment_table_free(w);
 	node_free(w->port, PORT_COUNTERS_SIZE, numa);
 	node_free(w->tx, TX_SIZE, numa);
 	node_free(w->meter, METER_SIZE, numa);
-	rte_ring_free(w->inbox);
 	rte_ring_free(w->events);
 	free(w->poll);
 	node_free(w, sizeof(*w), numa);
@@ -120,8 +124,11 @@ worker_new(unsigned int id, const struct workers_options *o)
 	snprintf(name, sizeof(name), "events%u.%u", id, number);
 	w->events = rte_ring_create_elem(name, sizeof(struct policy_event), EVENTS_SIZE, numa < 0 ? SOCKET_ID_ANY : numa,
 					 RING_F_SP_ENQ | RING_F_SC_DEQ);
+	snprintf(name, sizeof(name), "fragments%u.%u", id, number);
+	w->fragment_inbox = rte_ring_create(name, FRAGMENT_INBOX_SIZE, numa < 0 ? SOCKET_ID_ANY : numa, RING_F_SC_DEQ);
+	w->fragments = fragment_table_new();
 	if (w->port == NULL || w->tx == NULL || w->meter == NULL || w->poll == NULL || w->inbox == NULL || w->events == NULL ||
-	    w->pool == NULL) {
+	    w->pool == NULL || w->fragment_inbox == NULL || w->fragments == NULL) {
 		worker_free(w);
 		return NULL;
 	}
@@ -175,7 +182,7 @@ worker_empty(struct worker *w)
 		rte_pktmbuf_free(w->held[i].m);
 	}
 	w->n_held = 0;
-	while (rte_ring_dequeue(w->inbox, (void **)&m) == 0) {
+	while (rte_ring_dequeue(w->inbox, (void **)&m) == 0 || rte_ring_dequeue(w->fragment_inbox, (void **)&m) == 0) {
 		w->port[m->port].drop[DROP_PORT_GONE]++;
 		rte_pktmbuf_free(m);
 	}
@@ -213,6 +220,8 @@ workers_replan(const struct port *without)
 	for (unsigned int i = 0; i < workers.n; i++)
 		numa[i] = workers.w[i]->numa;
 	queue_plan(all, n, numa, workers.n, worker_of);
+	for (unsigned int k = 0; k < n; k++)
+		__atomic_store_n(&workers.rx_worker[all[k].port->id][all[k].queue], (uint8_t)worker_of[k], __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < workers.n; i++) {
 		struct poll_list *list = calloc(1, sizeof(*list) + n * sizeof(list->q[0]));
 		for (unsigned int k = 0; k < n; k++)

@@ -17,7 +17,12 @@
 	X(L4_HEADER, "l4_header", "malformed or truncated TCP, UDP or ICMP header")                                                  \
 	X(BAD_OFFLOAD, "bad_offload", "partial checksum that does not fit the packet")                                               \
 	X(EXT_HEADERS, "ext_headers", "IPv6 extension header chain too long, or a routing header of type 0")                         \
-	X(FRAGMENT, "fragment", "IP fragment: not supported yet")                                                                    \
+	X(FRAGMENT, "fragment", "fragment whose first was not let through, or of what may not come in fragments")                    \
+	X(FRAGMENT_TINY, "fragment_tiny", "first fragment without the whole L4 header")                                              \
+	X(FRAGMENT_OVERLAP, "fragment_overlap", "fragment of a datagram whose fragments overlap or contradict each other")           \
+	X(FRAGMENT_DUPLICATE, "fragment_duplicate", "fragment that was there before")                                                \
+	X(FRAGMENT_TIMEOUT, "fragment_timeout", "fragment whose first did not come in time")                                         \
+	X(FRAGMENT_LIMIT, "fragment_limit", "its source has too many fragments under way, or the datagram too many")                 \
 	X(BAD_ADDRESS, "bad_address", "source or destination address that must not be on the wire here")                             \
 	X(TTL, "ttl", "TTL or hop limit was zero, or ran out and no error may be sent")                                              \
 	X(SPOOFED_MAC, "spoofed_mac", "source MAC is not the endpoint's")                                                            \

@@ -44,6 +44,9 @@ enum packet_flag {
 	PACKET_ICMP_ERROR = 1 << 5, /* ICMP or ICMPv6 error: belongs to what it quotes */
 	PACKET_PUNT = 1 << 6,       /* goes to the host port: counted as punted, not as sent */
 	PACKET_ECHO = 1 << 7,       /* ICMP or ICMPv6 echo request or reply */
+	PACKET_FRAGMENT = 1 << 8,   /* a part of a datagram: l4 to ip_end is not all of it */
+	PACKET_LATER = 1 << 9,      /* not the first part: no L4 header; key and kind are the first's, see vswitch/fragment.h */
+	PACKET_MORE = 1 << 10,      /* not the last part */
 };
 
 /* What the respond stage is to make of a packet. */
@@ -78,6 +81,9 @@ struct packet {
 	uint8_t answer;       /* enum answer */
 	uint8_t drop;         /* enum drop_reason: what the packet that is answered is counted as */
 	uint16_t answer_mtu;
+	uint16_t outer;       /* bytes of tunnel header that were taken off in front of the frame */
+	uint16_t fragment_offset, fragment_len; /* PACKET_FRAGMENT: bytes of the datagram that it carries */
+	uint32_t fragment_id; /* and its identification, as on the wire */
 };
 
 struct burst {

@@ -30,9 +30,10 @@ void pipeline_run(struct worker *w, struct burst *b);
 
 /*
  * parse.c, also for decap.c: look at the IP packet or other frame that starts with an Ethernet header at data offset 0 and comes from
- * `source` (reached by hop `back`) in overlay `network`; fill p, and move it to TRACK, RELATE, RESPOND or drop it.
+ * `source` (reached by hop `back`) in overlay `network`; fill p, and move it to TRACK, RELATE, RESPOND or drop it. `outer` bytes were taken off
+ * in front of it.
  */
-void parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
+void parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back, uint16_t outer);
 
 /* underlay.c: ask for a neighbour by ARP; release or drop what waits for one. */
 void underlay_ask(struct worker *w, uint16_t neighbour);

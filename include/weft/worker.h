@@ -34,7 +34,7 @@ struct worker_counters {
 	uint64_t busy_cycles;       /* TSC cycles of busy turns */
 	uint64_t bursts, packets;
 	uint64_t held;              /* packets that the worker keeps at this moment (a gauge) */
-	uint64_t handed;            /* packets given to another worker for transmission */
+	uint64_t handed;            /* packets given to another worker: for transmission, or fragments */
 	uint64_t conn_created, conn_expired, decided;
 	uint64_t events_lost;       /* events of policy that were too many to tell */
 	/* One turn in 256: cycles and packets by stage. */
@@ -72,6 +72,8 @@ struct held_packet {
 /* Token bucket for new connections of one port (rte_meter, srTCM with one token a connection). */
 struct port_meter;
 
+struct fragment_table; /* vswitch/fragment.h */
+
 struct poll_list {
 	unsigned int n;
 	struct rx_queue q[];
@@ -87,6 +89,8 @@ struct worker {
 	struct conn_table *conns;
 	struct rte_mempool *pool;     /* for packets that we create */
 	struct rte_ring *inbox;       /* packets of other workers for queues that we own; mbuf->port is the port's id */
+	struct rte_ring *fragment_inbox; /* received by other workers, of datagrams that we keep; see vswitch/fragment.c */
+	struct fragment_table *fragments;
 	struct worker_counters count;
 	struct port_counters *port;   /* [WEFT_MAX_PORTS] */
 	struct tx_buffer *tx;         /* [WEFT_MAX_PORTS] */

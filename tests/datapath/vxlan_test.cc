@@ -146,6 +146,7 @@ TEST_F(Vxlan, WhatIsNotToBeBelieved)
 	p.dst = "02:00:00:00:ff:77";
 	expect_drop("not_for_us", p);
 	p = outer(in);
+	p.payload.push_back(0); // 64 bytes in all
 	p.fragment = 0x2000;
 	expect_drop("fragment", p);
 }
