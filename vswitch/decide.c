@@ -118,7 +118,7 @@ settle_forward(struct decision *d)
 	v->reply.sport = d->dport;
 	/* A pod that reaches itself through a service would answer itself directly: the answer must come back through the
 	 * service, so the virtual address asks in its place. */
-	if (v->through != NULL && ip_equal(&d->dst, &t->src))
+	if (v->service != 0 && ip_equal(&d->dst, &t->src))
 		v->reply.dst = t->dst;
 	v->hop[0] = v->to->hop;
 	v->hop[1] = d->source_hop;
@@ -139,6 +139,7 @@ decide(const struct config *c, const struct decide_key *key, struct verdict *v)
 		.proto = (uint8_t)key->tuple.net_proto,
 		.dst = key->tuple.dst,
 		.dport = key->tuple.dport,
+		.home = key->tuple.net_proto >> 8,
 	};
 	memset(v, 0, sizeof(*v));
 	if (check_source(&d) && resolve_service(&d) && find_destination(&d) && enforce_policy(&d))

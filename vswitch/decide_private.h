@@ -15,6 +15,7 @@ struct decision {
 	uint8_t proto;
 	struct ip dst;       /* where it really goes: the backend's address when through a service */
 	uint16_t dport;
+	uint32_t home;       /* the network that the destination is in */
 	const struct endpoint *source; /* NULL: not a local endpoint */
 	uint32_t source_slot, source_hop;
 };
@@ -43,7 +44,7 @@ settle_reject(struct decision *d, enum drop_reason reason)
 	return settle_answer(d, d->proto == IPPROTO_TCP ? ANSWER_RESET : ANSWER_PORT_UNREACHABLE, reason);
 }
 
-/* decide_service.c: a virtual address becomes a backend's. */
+/* decide_service.c: a virtual address, asked for in d->network, becomes a backend's (d->dst, d->dport) in d->home. */
 bool resolve_service(struct decision *d);
 
 #endif

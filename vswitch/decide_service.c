@@ -33,27 +33,74 @@ choose(struct decision *d, const struct service_port *port, bool outside)
 	return NULL;
 }
 
+static bool
+go_to(struct decision *d, const struct ip *ip, uint16_t port, uint32_t network)
+{
+	d->dst = *ip;
+	d->dport = port;
+	d->home = network;
+	return true;
+}
+
+/* The service, or what was the connection's, knows nothing of its backend any more. Only the backend can continue it, and may
+ * as long as it can be reached. */
+static bool
+stay_or_end(struct decision *d, const struct service_port *port)
+{
+	const struct decide_key *k = d->key;
+	bool timeout = port != NULL && port->spec->gone_timeout;
+	uint32_t network = k->went.net_proto >> 8;
+	d->v->backend = k->backend;
+	if (config_route(d->c, network, &k->went.src) != NULL)
+		return go_to(d, &k->went.src, k->went.sport, network);
+	return timeout ? settle_drop(d, DROP_BACKEND_GONE) : settle_reject(d, DROP_BACKEND_GONE);
+}
+
+/* A connection of before is judged again: does it have its destination already? True: *settled is what the step returns. */
+static bool
+resolve_again(struct decision *d, const struct service_port *port, bool *settled)
+{
+	const struct decide_key *k = d->key;
+	bool mine = port != NULL && port->id == k->service;
+	const struct backend *b = mine ? service_backend(port, k->backend) : NULL;
+	if (k->service == 0) { /* the address became a service's meanwhile: what is established never was through it */
+		*settled = true;
+		return k->established;
+	}
+	d->v->through = mine ? port : NULL;
+	d->v->service = k->service;
+	if (b != NULL) {
+		d->v->backend = b->id;
+		*settled = go_to(d, &b->ip, b->port, port->home);
+		return true;
+	}
+	/* SCTP cannot be reset without its tag: whoever is chosen next will answer by an ABORT (RFC 9260 8.4). */
+	if (!k->established ||
+	    (d->proto != IPPROTO_TCP && config_route(d->c, k->went.net_proto >> 8, &k->went.src) == NULL))
+		return false;
+	*settled = stay_or_end(d, d->v->through);
+	return true;
+}
+
 bool
 resolve_service(struct decision *d)
 {
 	const struct tuple *t = &d->key->tuple;
 	const struct service_port *port = service_find(&d->c->service, d->network, &t->dst, d->proto, t->dport);
+	bool settled;
+	if (d->key->again && resolve_again(d, port, &settled))
+		return settled;
+	d->v->through = port;
+	d->v->service = 0;
 	if (port == NULL)
 		return resolve_unknown(d);
-	const struct backend *b = NULL;
 	bool outside = d->network == NETWORK_UNDERLAY && d->source_slot != d->c->host_slot;
-	d->v->through = port;
 	d->v->service = port->id;
-	if (d->key->again && d->key->service == port->id)
-		b = service_backend(port, d->key->backend);
-	if (b == NULL && !service_admits(port, &t->src, outside))
+	if (!service_admits(port, &t->src, outside))
 		return settle_drop(d, DROP_SERVICE_SOURCE_RANGE);
-	if (b == NULL)
-		b = choose(d, port, outside);
+	const struct backend *b = choose(d, port, outside);
 	if (b == NULL)
 		return false;
 	d->v->backend = b->id;
-	d->dst = b->ip;
-	d->dport = b->port;
-	return true;
+	return go_to(d, &b->ip, b->port, port->home);
 }

@@ -64,6 +64,31 @@ same_translation(const struct tuple *decided, const struct tuple *carried)
 	       (echo || decided->sport == carried->sport);
 }
 
+/*
+ * The backend is gone for good. The client is told with each packet; as the reset that it gets is a segment of the connection, the connection
+ * is over by it, and soon forgotten.
+ */
+static enum again
+backend_gone(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+{
+	struct packet *p = &b->p[i];
+	struct tcp_segment s;
+	if (p->ref & 1 || !segment_read(b, i, &s)) {
+		packet_drop(w, b, i, DROP_BACKEND_GONE);
+		return AGAIN_DONE;
+	}
+	if (tcp_state_may_open(s.flags)) {
+		conn_remove(w->conns, w->id, p->ref);
+		p->ref = 0;
+		return AGAIN_NEW;
+	}
+	struct tcp_segment reset = {.seq = s.ack, .flags = TCP_BIT_RST, .scale = TCP_SCALE_NONE};
+	if (v->action == VERDICT_ANSWER && s.flags & TCP_BIT_ACK)
+		conn_packet(w->conns, p->ref ^ 1, &reset, w->now_ms);
+	conclude(w, b, i, v);
+	return AGAIN_DONE;
+}
+
 enum again
 decide_again(struct worker *w, struct burst *b, uint32_t i)
 {
@@ -80,8 +105,11 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	key.again = true;
 	key.service = cold->service;
 	key.backend = cold->backend;
+	key.went = half[1].key;
 	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began with a request. */
 	uint8_t proto = (uint8_t)half[0].key.net_proto;
+	key.established = (proto == IPPROTO_TCP || proto == IPPROTO_SCTP) &&
+			  __atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED;
 	key.has_icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
 	if (key.has_icmp) { /* see icmp_key */
 		bool echo = half[0].key.sport == half[0].key.dport;
@@ -102,6 +130,8 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 		key.in_port = back->port;
 		decide(b->config, &key, &v);
 	}
+	if (unlikely(v.action != VERDICT_FORWARD && v.drop == DROP_BACKEND_GONE))
+		return backend_gone(w, b, i, &v);
 	if (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key)) {
 		conn_remove(w->conns, w->id, p->ref);
 		p->ref = 0;
@@ -258,19 +288,6 @@ decide_later(struct worker *w, struct burst *b, uint32_t i)
 		packet_drop(w, b, i, DROP_FRAGMENT);
 }
 
-/* TCP whose backend is gone, with the connection that led to it: the client is told at once. */
-static bool
-reset_client(struct burst *b, uint32_t i, bool through_service)
-{
-	struct packet *p = &b->p[i];
-	if (p->proto != IPPROTO_TCP || !through_service || tcp_state_may_open(p->tcp_flags))
-		return false;
-	p->answer = ANSWER_RESET;
-	p->drop = DROP_SERVICE_NO_BACKEND;
-	burst_move(b, i, STAGE_RESPOND);
-	return true;
-}
-
 void
 decide_run(struct worker *w, struct burst *b, uint32_t set)
 {
@@ -281,7 +298,6 @@ decide_run(struct worker *w, struct burst *b, uint32_t set)
 			continue;
 		}
 		if (p->ref != 0) {
-			bool through_service = conn_view(w->conns)->cold[p->ref >> 1].service != 0 && !(p->ref & 1);
 			enum again again = decide_again(w, b, i);
 			if (again == AGAIN_DONE)
 				continue;
@@ -292,8 +308,6 @@ decide_run(struct worker *w, struct burst *b, uint32_t set)
 				continue;
 			}
 			if (again == AGAIN_FOLLOW && packet_follow(w, b, i))
-				continue;
-			if (again == AGAIN_NEW && reset_client(b, i, through_service))
 				continue;
 		}
 		decide_new(w, b, i);

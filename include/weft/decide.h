@@ -26,6 +26,8 @@ struct decide_key {
 	/* A connection that is decided again: where it was translated to. It stays there while that lives. */
 	bool again;
 	uint32_t service, backend;
+	struct tuple went;      /* what its answers look like on arrival */
+	bool established;       /* only its backend can continue it: TCP and SCTP that were answered */
 };
 
 /* What policy had to say of one direction. */

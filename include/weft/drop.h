@@ -36,6 +36,7 @@
 	X(POLICY_EGRESS, "policy_egress", "denied by policy at the source")                                                          \
 	X(SERVICE_NO_BACKEND, "service_no_backend", "the service has no backend that takes connections")                             \
 	X(SERVICE_NO_LOCAL_BACKEND, "service_no_local_backend", "the traffic policy is Local and no backend is on this node")        \
+	X(BACKEND_GONE, "backend_gone", "the connection's backend left its service, and there is no way to it any more")             \
 	X(SERVICE_SOURCE_RANGE, "service_source_range", "the client is in none of the service's sourceRanges")                       \
 	X(SERVICE_UNKNOWN, "service_unknown", "unknown port of a service, or an unused service address")                             \
 	X(INVALID_STATE, "invalid_state", "segment that can neither start nor continue a connection")                                \

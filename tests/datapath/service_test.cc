@@ -30,6 +30,17 @@ struct Service : testing::Test {
 				     "{\"name\":\"sctp\",\"protocol\":\"SCTP\",\"port\":7000,\"targetPort\":7001}],\"backends\":[" + b + "]" + more + "}"))
 			<< sw.error;
 	}
+	// A frame from a pod of the remote node.
+	void arrives(const Packet &inner)
+	{
+		Packet p;
+		p.macs("02:00:00:00:ff:02", "02:00:00:00:ff:01").ip("192.0.2.2", "192.0.2.1").udp(50000, 4789);
+		p.payload = {8, 0, 0, 0, 0, 0, 100, 0};
+		Bytes b = inner.bytes();
+		p.payload.insert(p.payload.end(), b.begin(), b.end());
+		sw.give("uplink0", p.bytes());
+		sw.settle();
+	}
 	// The pod that got exactly one frame, and the frame.
 	std::string who(Frame *f)
 	{
@@ -239,19 +250,191 @@ TEST_F(Service, UdpChoosesAgainWhenItsBackendIsRemoved)
 	EXPECT_EQ(sw.connections(), 1u);
 }
 
-TEST_F(Service, TcpIsResetWhenItsBackendIsRemoved)
+// --- a backend that leaves ---
+
+struct ServiceGone : Service {
+	// A TCP connection of c by VIP:80 to s1, established.
+	void established(uint16_t port = 1000, const std::string &more = "")
+	{
+		service({"10.244.1.11"}, more);
+		sw.send("c", sw.to("c", VIP).tcp(port, 80, 2));
+		sw.take("s1");
+		sw.send("s1", sw.between("s1", "c").tcp(8080, port, 0x12));
+		sw.take("c");
+		sw.send("c", ack(port));
+		sw.take("s1");
+	}
+	Packet ack(uint16_t port = 1000) { return sw.to("c", VIP).tcp(port, 80, 0x10); }
+	void passes(const std::string &what)
+	{
+		sw.send("c", ack());
+		EXPECT_EQ(sw.take("s1").dport(), 8080) << what;
+		sw.send("s1", sw.between("s1", "c").tcp(8080, 1000, 0x10));
+		Frame f = sw.take("c");
+		EXPECT_EQ(f.from(), VIP) << what;
+		EXPECT_EQ(f.sport(), 80) << what;
+		EXPECT_EQ(f.checksums(), "") << what;
+	}
+};
+
+TEST_F(ServiceGone, TcpStaysWithARemovedBackendWhileThatCanBeReached)
+{
+	established();
+	service({"10.244.1.12"});
+	passes("removed");
+	service({});
+	passes("no backend left");
+	service({"10.244.1.12"}, ",\"sessionAffinitySeconds\":5");
+	passes("changed once more");
+	sw.send("c", sw.to("c", VIP).tcp(2000, 80, 2));
+	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12") << "new ones go elsewhere";
+	EXPECT_EQ(sw.connections(), 2u);
+}
+
+TEST_F(ServiceGone, TcpStaysWhenTheServiceIsDeletedAndWhenAnotherTakesItsPlace)
+{
+	established();
+	ASSERT_TRUE(sw.remove("Service", "shop/web"));
+	passes("deleted");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"other\",\"network\":\"default\",\"ips\":[\"10.96.0.10\"],\"ports\":[{\"port\":80}],"
+			     "\"backends\":[{\"ip\":\"10.244.1.12\"}]}"));
+	passes("another service");
+	ASSERT_TRUE(sw.remove("Service", "other"));
+	ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+	sw.send("c", ack());
+	EXPECT_EQ(sw.take("c").tcp_flags() & 4, 4) << "nobody is left to speak to, and nobody asked for a timeout";
+}
+
+TEST_F(ServiceGone, TcpIsResetWhenTheEndpointIsGoneToo)
+{
+	established();
+	service({"10.244.1.12"});
+	ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+	for (int k = 1; k <= 2; k++) { // the first answer may be lost
+		sw.send("c", ack());
+		Frame f = sw.take("c");
+		EXPECT_EQ(f.tcp_flags(), 4);
+		EXPECT_EQ(get32(f.b, f.l4() + 4), 1001u) << "where the client expects it";
+		EXPECT_EQ(f.from(), VIP);
+		EXPECT_EQ(f.checksums(), "");
+		EXPECT_EQ(sw.drops("backend_gone"), (uint64_t)k);
+	}
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	EXPECT_EQ(sw.take("s2").dport(), 8080) << "the same port again: a new connection";
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(ServiceGone, OnBackendGoneTimeoutSaysNothing)
+{
+	established(1000, ",\"onBackendGone\":\"timeout\"");
+	service({"10.244.1.12"}, ",\"onBackendGone\":\"timeout\"");
+	passes("it is still there");
+	ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+	sw.send("c", ack());
+	EXPECT_TRUE(sw.nothing("c"));
+	EXPECT_TRUE(sw.nothing("s2"));
+	EXPECT_EQ(sw.drops("backend_gone"), 1u);
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	EXPECT_EQ(sw.take("s2").dport(), 8080);
+}
+
+TEST_F(ServiceGone, AHalfOpenConnectionChoosesAgain)
 {
 	service({"10.244.1.11"});
 	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
 	sw.take("s1");
+	service({"10.244.1.12"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	EXPECT_EQ(sw.take("s2").dport(), 8080) << "the SYN that is sent again";
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(ServiceGone, AConnectionToThePodItselfIsNotTheServices)
+{
+	// Established with an address that becomes a service's afterwards.
+	sw.send("c", sw.to("c", "10.244.1.11").tcp(1000, 8080, 2));
+	sw.take("s1");
 	sw.send("s1", sw.between("s1", "c").tcp(8080, 1000, 0x12));
 	sw.take("c");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"x\",\"network\":\"default\",\"ips\":[\"10.244.1.11\"],\"ports\":[{\"port\":8080}],"
+			     "\"backends\":[{\"ip\":\"10.244.1.12\"}]}"))
+		<< sw.error;
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Endpoint\",\"name\":\"s1\",\"network\":\"default\",\"port\":\"s1\",\"mac\":\"02:00:00:00:01:0b\",\"ips\":[\"10.244.1.11\",\"10.244.1.99\"]}"))
+		<< sw.error;
+	sw.send("c", sw.to("c", "10.244.1.11").tcp(1000, 8080, 0x10));
+	EXPECT_EQ(sw.take("s1").to(), "10.244.1.11");
+	sw.send("c", sw.to("c", "10.244.1.11").tcp(1001, 8080, 2));
+	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
+}
+
+TEST_F(ServiceGone, UdpThatWasAnsweredChoosesAgainToo)
+{
+	service({"10.244.1.11"});
+	sw.send("c", sw.to("c", VIP).udp(1000, 53));
+	sw.take("s1");
+	sw.send("s1", sw.between("s1", "c").udp(53, 1000));
+	sw.take("c");
 	service({"10.244.1.12"});
-	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 0x10));
-	Frame f = sw.take("c");
-	EXPECT_EQ(f.tcp_flags() & 4, 4);
-	EXPECT_EQ(f.from(), VIP);
-	EXPECT_TRUE(sw.nothing("s2"));
+	sw.send("c", sw.to("c", VIP).udp(1000, 53));
+	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
+	ASSERT_TRUE(sw.remove("Service", "shop/web"));
+	sw.send("c", sw.to("c", VIP).udp(1000, 53));
+	EXPECT_EQ(sw.take("c").icmp_code(), 3);
+	EXPECT_EQ(sw.drops("service_unknown"), 1u);
+}
+
+TEST_F(ServiceGone, SctpStaysAndChoosesAgainWhenNobodyIsThere)
+{
+	service({"10.244.1.11"});
+	Bytes chunk(32, 9);
+	put16(chunk, 0, 5000), put16(chunk, 2, 7000);
+	Bytes back = chunk;
+	put16(back, 0, 7001), put16(back, 2, 5000);
+	auto send = [&] { sw.send("c", sw.to("c", VIP).raw(132, chunk)); };
+	send();
+	sw.take("s1");
+	sw.send("s1", sw.between("s1", "c").raw(132, back));
+	EXPECT_EQ(sw.take("c").sport(), 7000);
+	service({"10.244.1.12"});
+	send();
+	EXPECT_EQ(sw.take("s1").dport(), 7001);
+	ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+	send();
+	EXPECT_EQ(sw.take("s2").dport(), 7001) << "who will abort it";
+}
+
+TEST_F(ServiceGone, ABackendBehindATunnelKeepsItsTcpWhileTheRemoteIsThere)
+{
+	sw.node(false);
+	sw.remote();
+	service({"10.244.2.7"});
+	sw.send("c", sw.to("c", VIP).tcp(1000, 80, 2));
+	sw.answer_arp();
+	sw.take_all("uplink0");
+	Packet in;
+	in.macs("02:00:00:00:02:01", "02:00:00:00:00:01").ip("10.244.2.7", "10.244.1.5").tcp(8080, 1000, 0x12);
+	arrives(in);
+	sw.take("c");
+	service({"10.244.1.12"});
+	sw.send("c", ack());
+	EXPECT_EQ(sw.take("uplink0").inner().to(), "10.244.2.7");
+	ASSERT_TRUE(sw.remove("Remote", "node-2"));
+	sw.send("c", ack());
+	EXPECT_EQ(sw.take("c").tcp_flags(), 4);
+}
+
+TEST_F(ServiceGone, WeightZeroTakesNothingNewAndKeepsWhatItHas)
+{
+	established();
+	service({"{\"ip\":\"10.244.1.11\",\"weight\":0}", "10.244.1.12"});
+	passes("weight 0");
+	for (uint16_t port = 2000; port < 2020; port++)
+		sw.send("c", sw.to("c", VIP).tcp(port, 80, 2));
+	EXPECT_EQ(sw.take_all("s2").size(), 20u);
+	service({"{\"ip\":\"10.244.1.11\",\"weight\":0}"});
+	sw.send("c", sw.to("c", VIP).tcp(3000, 80, 2));
+	EXPECT_EQ(sw.take("c").tcp_flags(), 0x14) << "nobody takes new ones: said at once";
+	passes("still");
 }
 
 TEST_F(Service, DrainingAndNotReadyKeepWhatTheyHaveAndGetNothingNew)
