@@ -14,29 +14,25 @@
 #include <weft/offload.h>
 
 #include "parse.h"
+#include "rewrite.h"
 
 #define L3 sizeof(struct rte_ether_hdr)
 #define L4 (L3 + sizeof(struct rte_ipv4_hdr))
 
-/* 0/8, 127/8 and all from 224/4 on: no packet comes from there, and none that is ordinary goes there. */
-static inline bool
-is_odd(uint32_t be)
-{
-	uint8_t first = (uint8_t)be; /* the first byte on the wire */
-	return first == 0 || first == 127 || first >= 224;
-}
+/* By the first byte on the wire: 0/8, 127/8 and all from 224/4 on. No packet comes from there, and none that is ordinary goes there. */
+static const bool odd_address[256] = {[0] = true, [127] = true, [224 ... 255] = true};
 
 /* A header of five words whose sum, the checksum included, is all ones (RFC 1071). */
 static inline bool
 sum_is_right(const void *ip)
 {
-	uint64_t q[2], sum;
+	uint64_t first, second, sum;
 	uint32_t last;
-	memcpy(q, ip, 16);
+	memcpy(&first, ip, 8);
+	memcpy(&second, (const char *)ip + 8, 8);
 	memcpy(&last, (const char *)ip + 16, 4);
-	sum = (q[0] & 0xffffffff) + (q[0] >> 32) + (q[1] & 0xffffffff) + (q[1] >> 32) + last;
-	sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-	return (sum & 0xffff) + (sum >> 16) == 0xffff;
+	sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32) + last;
+	return sum_fold(sum) == 0xffff;
 }
 
 static inline bool
@@ -80,7 +76,7 @@ parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uin
 		   (ip->version_ihl != RTE_IPV4_VHL_DEF) | (ip->time_to_live <= 1) | (end > length) |
 		   ((ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0) |
 		   (ip->src_addr == ip->dst_addr);
-	if (unlikely(odd || end < L4 + sizeof(struct rte_udp_hdr) || is_odd(ip->src_addr) || is_odd(ip->dst_addr) ||
+	if (unlikely(odd || end < L4 + sizeof(struct rte_udp_hdr) || odd_address[(uint8_t)ip->src_addr] || odd_address[(uint8_t)ip->dst_addr] ||
 		     !sum_is_right(ip) || !l4_is_plain(m, frame + L4, ip->next_proto_id, end - (unsigned int)L4, p)))
 		return false;
 	p->key.src = ip_from4(ip->src_addr);
@@ -91,7 +87,7 @@ parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uin
 	p->l3 = L3;
 	p->l4 = L4;
 	p->ip_end = (uint16_t)end;
-	p->flags = 0;
+	p->flags = likely(!offload_is_partial(m)) ? PACKET_PLAIN : 0;
 	p->proto = ip->next_proto_id;
 	p->icmp_type = p->icmp_code = 0;
 	p->answer = ANSWER_NONE;

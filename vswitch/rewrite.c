@@ -31,23 +31,8 @@ delta_words(const void *old, const void *new, unsigned int n)
 	return sum;
 }
 
-/* A sum of a few dozen 32-bit words, so that it may be added to others again. */
-static inline uint32_t
-delta_fold(uint64_t sum)
-{
-	sum = (sum & 0xffffffff) + (sum >> 32);
-	return (uint32_t)((sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32));
-}
-
-static inline uint16_t
-sum_fold(uint32_t sum)
-{
-	sum = (sum & 0xffff) + (sum >> 16);
-	return (uint16_t)((sum & 0xffff) + (sum >> 16));
-}
-
 static inline void
-add_to(void *at, uint32_t delta)
+add_to(void *at, uint64_t delta)
 {
 	uint16_t *field = at;
 	*field = (uint16_t)~sum_fold((uint16_t)~*field + delta);
@@ -82,7 +67,7 @@ sctp_ports(uint8_t *l4, unsigned int len, uint16_t sport, uint16_t dport)
 
 /* A partial checksum field holds the pseudo-header sum itself, not its complement, and no ports. */
 static void
-rewrite_partial(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t addresses)
+rewrite_partial(struct burst *b, uint32_t i, const uint16_t ports[2], uint64_t addresses)
 {
 	const struct packet *p = &b->p[i];
 	uint8_t *l4 = packet_at(b, i, p->l4);
@@ -92,18 +77,18 @@ rewrite_partial(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t a
 }
 
 static void
-rewrite_echo(struct burst *b, uint32_t i, uint16_t identifier, uint32_t addresses)
+rewrite_echo(struct burst *b, uint32_t i, uint16_t identifier, uint64_t addresses)
 {
 	const struct packet *p = &b->p[i];
 	uint16_t *icmp = packet_at(b, i, p->l4);
-	uint32_t delta = (uint16_t)~icmp[2] + (uint32_t)identifier;
+	uint64_t delta = (uint16_t)~icmp[2] + (uint64_t)identifier;
 	icmp[2] = identifier;
 	/* ICMPv6 has a pseudo header (RFC 4443 2.3), ICMP has none. */
 	add_to(&icmp[1], p->proto == IPPROTO_ICMPV6 ? delta + addresses : delta);
 }
 
 static inline void
-rewrite_l4(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t addresses)
+rewrite_l4(struct burst *b, uint32_t i, const uint16_t ports[2], uint64_t addresses)
 {
 	struct packet *p = &b->p[i];
 	uint8_t *l4 = packet_at(b, i, p->l4);
@@ -115,12 +100,12 @@ rewrite_l4(struct burst *b, uint32_t i, const uint16_t ports[2], uint32_t addres
 	}
 	switch (p->proto) {
 	case IPPROTO_TCP:
-		addresses = delta_fold(addresses + delta_words(l4, ports, 1));
+		addresses += delta_words(l4, ports, 1);
 		memcpy(l4, ports, 4);
 		add_to(tcp, addresses);
 		break;
 	case IPPROTO_UDP:
-		addresses = delta_fold(addresses + delta_words(l4, ports, 1));
+		addresses += delta_words(l4, ports, 1);
 		memcpy(l4, ports, 4);
 		if (*udp != 0) { /* 0: the sender computed none (RFC 768) */
 			add_to(udp, addresses);
@@ -161,16 +146,16 @@ static inline void
 translate(struct burst *b, uint32_t i, const struct ip *src, const struct ip *dst, const uint16_t ports[2])
 {
 	struct packet *p = &b->p[i];
-	uint32_t delta;
+	uint64_t delta;
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
 		const uint32_t now[2] = {src->w[3], dst->w[3]};
-		delta = delta_fold(delta_words(&ip->src_addr, now, 2));
+		delta = delta_words(&ip->src_addr, now, 2);
 		memcpy(&ip->src_addr, now, sizeof(now));
 		add_to(&ip->hdr_checksum, delta);
 	} else {
 		struct rte_ipv6_hdr *ip = packet_at(b, i, p->l3);
-		delta = delta_fold(delta_words(ip->src_addr, src, 4) + delta_words(ip->dst_addr, dst, 4));
+		delta = delta_words(ip->src_addr, src, 4) + delta_words(ip->dst_addr, dst, 4);
 		memcpy(ip->src_addr, src, 16);
 		memcpy(ip->dst_addr, dst, 16);
 	}
@@ -213,6 +198,35 @@ beyond_us(const struct packet *p, const uint16_t ports[2])
 	return p->flags & PACKET_FRAGMENT && p->proto == IPPROTO_SCTP && (ports[0] != p->key.sport || ports[1] != p->key.dport);
 }
 
+/*
+ * Translation and TTL at once, for what parse_plain.c calls ordinary with a complete checksum: TCP or UDP over IPv4. `answer` is what an
+ * answer looks like on arrival.
+ */
+static inline void
+rewrite_plain4(struct burst *b, uint32_t i, const struct tuple *answer)
+{
+	const struct packet *p = &b->p[i];
+	struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
+	uint8_t *l4 = packet_at(b, i, p->l4);
+	uint16_t *field = (void *)(l4 + (p->proto == IPPROTO_TCP ? 16 : 6));
+	uint32_t src = answer->dst.w[3], dst = answer->src.w[3];
+	const uint16_t both[2] = {answer->dport, answer->sport};
+	uint32_t had, ports;
+	memcpy(&had, l4, 4);
+	memcpy(&ports, both, 4);
+	uint64_t addresses = (uint64_t)~ip->src_addr + ~ip->dst_addr + src + dst;
+	uint64_t l4_delta = addresses + ~had + ports;
+	ip->src_addr = src;
+	ip->dst_addr = dst;
+	ip->time_to_live--;
+	add_to(&ip->hdr_checksum, addresses + (uint16_t)~RTE_BE16(0x0100));
+	memcpy(l4, &ports, 4);
+	if (likely(*field != 0) || p->proto == IPPROTO_TCP) { /* UDP: 0 says that the sender computed none (RFC 768) */
+		uint16_t sum = (uint16_t)~sum_fold((uint16_t)~*field + l4_delta);
+		*field = unlikely(sum == 0) && p->proto == IPPROTO_UDP ? 0xffff : sum;
+	}
+}
+
 void
 rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 {
@@ -223,6 +237,10 @@ rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 			/* What the answer to it looks like on arrival, turned round. */
 			const struct tuple *answer = &half[p->ref ^ 1].key;
 			const uint16_t ports[2] = {answer->dport, answer->sport};
+			if (likely(p->flags & PACKET_PLAIN)) {
+				rewrite_plain4(b, i, answer);
+				continue;
+			}
 			if (unlikely(beyond_us(p, ports))) {
 				packet_drop(w, b, i, DROP_FRAGMENT);
 				set &= ~(1u << i);

@@ -5,6 +5,17 @@
 
 #include <weft/packet.h>
 
+/*
+ * The one's-complement sum of a sum of 32-bit or 16-bit words, in 16 bits (RFC 1071 2: 2^16 is 1 modulo 0xffff). Adding a number to
+ * itself with its halves exchanged leaves their end-around sum in the upper half.
+ */
+static inline uint16_t
+sum_fold(uint64_t sum)
+{
+	uint32_t half = (uint32_t)((sum + (sum << 32 | sum >> 32)) >> 32);
+	return (uint16_t)((half + (half << 16 | half >> 16)) >> 16);
+}
+
 /* Take a one's-complement delta (sum of ~old + new, 16-bit words in memory order) into a checksum field (RFC 1624). */
 void checksum_add(void *field, uint32_t delta);
 

@@ -18,7 +18,6 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <endian.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -106,7 +105,11 @@ ip_from4(uint32_t addr_be)
 	/* In whole registers: an address pieced together in memory is slow to read as a whole (store forwarding fails). */
 	struct ip ip;
 	ip.q[0] = 0;
-	ip.q[1] = htobe64(UINT64_C(0xffff) << 32 | ntohl(addr_be));
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	ip.q[1] = (uint64_t)addr_be << 32 | 0xffff0000;
+#else
+	ip.q[1] = UINT64_C(0xffff) << 32 | addr_be;
+#endif
 	return ip;
 }
 
