@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -127,6 +128,26 @@ class Process:
 
     def kill(self):
         return self.stop(signal.SIGKILL)
+
+
+class Control:
+    """A connection to the control socket, for what changes too often for a program each time."""
+
+    def __init__(self, lab):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(lab.socket)
+        self.answers = self.socket.makefile("rb")
+
+    def call(self, method, **params):
+        self.socket.sendall(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n")
+        answer = json.loads(self.answers.readline())
+        if "error" in answer:
+            raise LabError(f"{method}: {answer['error']}")
+        return answer["result"]
+
+    def close(self):
+        self.answers.close()
+        self.socket.close()
 
 
 class Lab:
@@ -315,6 +336,12 @@ class Lab:
             sh("ip", "-6", "route", "replace", "default", "via", GATEWAY6, "dev", "eth0", netns=ns)
             # Not an address to bind to until duplicate address detection is through.
             wait_for(f"{name}'s address", lambda: "tentative" not in sh("ip", "-6", "addr", "show", "dev", "eth0", netns=ns).stdout)
+
+    def in_guest(self, netns, ip, script, timeout=60):
+        """What the guest's shell says to a script. It is asked by HTTP, from a pod's namespace."""
+        r = sh("curl", "-sS", "-g", "--max-time", str(timeout), "--data-binary", "@-", f"http://{ip}/cgi-bin/run", netns=netns, input=script,
+               timeout=timeout + 10)
+        return r.stdout.strip()
 
     def guest_image(self):
         sh(os.path.join(ROOT, "scripts", "guest-image"), self.cache, timeout=300)
