@@ -130,8 +130,9 @@ class Draw:
         return {"kind": "Service", "name": f"service-{'six' if six else 'four'}-{i}", "network": "default", "ips": [VIPS[six][i]], "ports": ports,
                 "backends": backends}
 
-    def program(self):
-        """What is drawn; endpoints and the node are always there."""
-        sets = self.address_sets()
-        services = [self.service(i, six) for six in (False, True) for i in range(self.rng.randrange(4))]
-        return sets + services + [self.policy(i) for i in range(self.rng.choice((0, 1, 2, 3, 5, 8)))]
+    def services(self):
+        return [self.service(i, six) for six in (False, True) for i in range(self.rng.randrange(4))]
+
+    def policies(self):
+        """With the sets that they refer to."""
+        return self.address_sets() + [self.policy(i) for i in range(self.rng.choice((0, 1, 2, 3, 5, 8)))]

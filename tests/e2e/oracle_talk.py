@@ -25,7 +25,8 @@ class Talk:
     def __init__(self, rng, uid, port, services):
         self.rng, self.uid, self.port, self.n = rng, uid, port, 0
         self.seen, self.over, self.history = None, False, []
-        self.meddled = False
+        self.meddled = self.outside = self.closing = False
+        self.judged = True
         self.six = rng.random() < 0.4
         self.proto = rng.choice(PROTOCOLS)
         self.src = rng.choice([p["ips"][self.six] for p in program.PODS.values()] * 3 + [ip for ip in program.REMOTE_IPS if (":" in ip) == self.six])
@@ -68,12 +69,12 @@ class Talk:
             proto = pk.ICMP6 if self.six else pk.ICMP
         return pk.ip_packet(src, dst, proto, segment, ttl=ttl, ident=self.uid * 16 + self.n & 0xffff, **how)
 
-    def segment(self, sport, dport, flags=0, reply=False, chunk=None, more=0):
+    def segment(self, sport, dport, flags=0, reply=False, chunk=None, more=0, seq_off=0, ack_off=0):
         """The next of this conversation's protocol, in one direction."""
         if self.proto == pk.TCP:
             data = b"" if flags & (SYN | FIN | RST) or not flags & PSH else self.mark(more)
             seq, ack = (self.sseq, self.cseq) if reply else (self.cseq, self.sseq)
-            return pk.tcp(sport, dport, seq, ack if flags & ACK else 0, flags, data)
+            return pk.tcp(sport, dport, seq + seq_off, ack + ack_off if flags & ACK else 0, flags, data)
         if self.proto == pk.UDP:
             return pk.udp(sport, dport, self.mark(more))
         if self.proto == pk.SCTP:
@@ -94,14 +95,14 @@ class Talk:
 
     def ask(self, flags=0, chunk=None, **how):
         """From the client to where it believes the server is."""
-        more = how.pop("more", 0)
-        s = self.segment(self.port, self.dport, flags, False, chunk, more)
+        more, off = how.pop("more", 0), how.pop("off", (0, 0))
+        s = self.segment(self.port, self.dport, flags, False, chunk, more, *off)
         return (self.client, self.packet(pk.packed(self.src), pk.packed(self.dst), s, **how))
 
     def answer(self, flags=0, chunk=None, **how):
         """From whoever got the client's packet, to where that came from."""
         pod, p = self.seen
-        s = self.segment(p.dport or 0, p.sport or 0, flags, True, chunk)
+        s = self.segment(p.dport or 0, p.sport or 0, flags, True, chunk, 0, *how.pop("off", (0, 0)))
         if self.proto == "echo":
             s = pk.icmp(s[0], 0, struct.pack("!HH", p.sport, 0), s[8:])
         return (pod, self.packet(p.dst, p.src, s, **how))
@@ -130,12 +131,13 @@ class Talk:
     # -- what comes next ---------------------------------------------------------------------------------------------
     def next(self):
         """[(pod, IP packet)] of the next step, or [] when there is nothing to say."""
-        self.meddled = False
+        self.meddled = self.outside = False
         how = self.rng.random()
-        if how < 0.12 and self.seen is not None:
+        if how < 0.12 and self.seen is not None and self.judged:
             return [self.rng.choice((self.error, self.error, lambda: self.error(forged=True),
                                      self.meddle))()]
-        if how < 0.15 and not (self.six and self.service) and not (self.proto == pk.SCTP and 0 < self.phase < 4):
+        if how < 0.15 and not (self.six and self.service) and \
+                not (self.proto in (pk.TCP, pk.SCTP) and 0 < self.phase < (3 if self.proto == pk.TCP else 4)):
             return [self.ask(SYN if self.phase == 0 else ACK, "init" if self.phase == 0 else "data", ttl=1)]
         if how < 0.18 and self.client != program.REMOTE:
             # Somebody else with this client's address.
@@ -159,10 +161,25 @@ class Talk:
     def next_tcp(self):
         if self.rng.random() < 0.12:
             flags = self.rng.choice(NONSENSE)
+            self.closing |= flags == FIN | ACK
+            if flags == RST and self.phase < 3 and self.seen is not None:
+                return [self.answer(RST | ACK, off=(0, 1 - self.phase))]
             # To a pod that reaches itself, nonsense has no direction for Linux.
             itself = self.seen is not None and self.seen[0] == self.client
             return [self.answer(flags) if self.seen is not None and not itself and self.rng.random() < 0.5 else self.ask(flags)]
+        if self.phase == 3 and self.rng.random() < 0.25:
+            return [self.odd_tcp()]
         return self.proper_tcp()
+
+    def odd_tcp(self):
+        """In or out of the window (8192) by its sequence number or its acknowledgement, never near an edge: Weft's edges are an eighth wider."""
+        flags = self.rng.choice((ACK | PSH, ACK, RST, RST | ACK))
+        off = self.rng.choice(((3000, 0), (40000, 0), (-3000, 0), (-40000, 0), (0, 40000), (0, -3000), (0, -140000), (1 << 31, 0)))
+        if flags & RST:
+            # What it acknowledges does not matter to Weft, and to Linux its number does not after a FIN.
+            off = (0 if self.closing else off[0], 0)
+        itself, self.outside = self.seen[0] == self.client, not flags & RST
+        return self.ask(flags, off=off) if itself or self.rng.random() < 0.5 else self.answer(flags, off=off)
 
     def proper_tcp(self):
         phase, heard = self.phase, self.seen is not None

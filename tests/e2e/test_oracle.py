@@ -10,11 +10,10 @@ import argparse
 import json
 import os
 import random
-import socket
 import sys
 import time
 
-from lab import GATEWAY, GATEWAY_MAC, REMOTE_IP, LabError, sh, wait_for
+from lab import GATEWAY, GATEWAY_MAC, REMOTE_IP, Control, LabError, sh, wait_for
 from oracle_compare import DIFFERENCES, Compare
 from oracle_kernel import Router, quiet
 from oracle_talk import Talk
@@ -23,7 +22,7 @@ from steps import Steps, expect, run
 import oracle_packets as pk
 import oracle_program as program
 
-TALKS, STEPS = 24, 7
+TALKS, STEPS, CHANGE = 24, 9, 5
 # Weft sends 1,000 errors a second and worker at most; this many are never exceeded.
 ERRORS = 800
 
@@ -59,15 +58,10 @@ class Story:
         self.weft.tunnel(Tunnel(lab, program.REMOTE, raw[program.REMOTE]))
         # The kernel deals with packets in the order sent as long as all are sent by one core.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-        self.control = socket.socket(socket.AF_UNIX)
-        self.control.connect(lab.socket)
-        self.answers_in = self.control.makefile("rb")
+        self.control = Control(lab)
 
     def apply(self, objects):
-        request = {"jsonrpc": "2.0", "id": 1, "method": "apply", "params": {"objects": objects, "owner": "oracle", "prune": True}}
-        self.control.sendall(json.dumps(request).encode() + b"\n")
-        answer = json.loads(self.answers_in.readline())
-        expect("error" not in answer, f"apply: {answer.get('error')}")
+        self.control.call("apply", objects=objects, owner="oracle", prune=True)
 
     # -- programs ----------------------------------------------------------------------------------------------------
     def pace(self, compare):
@@ -91,19 +85,26 @@ class Story:
         self.packets += len(asked)
         self.delivered += compare.judge(asked, weft, kernel)
 
+    def load(self, objects):
+        self.apply(objects)
+        return json.dumps(objects, indent=1) + "\n" + self.router.load(self.fixed + objects)
+
     def program(self, number):
         rng = random.Random(f"{self.options.seed}/{number}")
-        objects = program.Draw(rng).program()
-        everything = self.fixed + objects
-        self.apply(objects)
-        rules = self.router.load(everything)
-        services = [o for o in objects if o["kind"] == "Service"]
+        draw = program.Draw(rng)
+        services = draw.services()
+        said = [self.load(services + draw.policies())]
         compare = Compare(services, self.kernel)
         talks = []
         for _ in range(TALKS):
             self.uid += 1
             talks.append(Talk(rng, self.uid, 20000 + self.uid % 40000, services))
-        for _ in range(STEPS):
+        for n in range(STEPS):
+            if n == CHANGE:
+                # Other policies, in force for the next packet of every conversation.
+                said.append(self.load(services + draw.policies()))
+                for t in talks:
+                    t.judged = False
             self.step(compare, talks)
             self.pace(compare)
         self.programs += 1
@@ -111,7 +112,7 @@ class Story:
             where = f"--seed {self.options.seed} --first {number} --programs 1"
             if self.options.keep:
                 with open(self.options.keep, "w") as f:
-                    f.write(json.dumps(objects, indent=1) + "\n" + rules)
+                    f.write("\n".join(said))
             raise LabError(f"{where}: {len(compare.found)} differences, the first:\n      " + "\n      ".join(compare.found[:self.options.show]))
 
     def all(self):
