@@ -49,6 +49,7 @@ struct user {
 	uint32_t atom;
 	policy_bump *bump;
 	void *arg;
+	const char *name;
 };
 
 static int
@@ -79,7 +80,7 @@ bump_user(const void *value, void *arg)
 static void
 bump_users(const struct policy_tables *p, uint32_t atom, policy_bump *bump, void *arg)
 {
-	struct user u = {p, atom, bump, arg};
+	struct user u = {.p = p, .atom = atom, .bump = bump, .arg = arg};
 	if (pmap_walk(&p->group, group_uses, &u) != 0)
 		pmap_walk(&p->endpoint, bump_user, &u);
 }
@@ -201,9 +202,32 @@ address_set_remove(struct policy_tables *p, struct txn *t, const char *name, pol
 	return 0;
 }
 
-bool
-address_set_in_use(const struct policy_tables *p, const char *name)
+static int
+policy_uses(const void *value, void *arg)
+{
+	const struct policy *pol = value;
+	struct user *u = arg;
+	for (int dir = 0; dir < 2; dir++) {
+		for (uint32_t i = 0; i < pol->rules[dir].count; i++) {
+			const struct rule *r = *(const struct rule *const *)sequence_at(&pol->rules[dir], sizeof(void *), i);
+			for (uint32_t k = 0; k < r->n_atoms; k++) {
+				if (r->atoms[k] != u->atom)
+					continue;
+				u->name = pol->name;
+				return 1;
+			}
+		}
+	}
+	return 0;
+}
+
+const char *
+address_set_user(const struct policy_tables *p, const char *name)
 {
 	const struct address_set *s = find(p, name);
-	return s != NULL && s->atom != 0 && atom_in_use(p, s->atom);
+	if (s == NULL || s->atom == 0 || !atom_in_use(p, s->atom))
+		return NULL;
+	struct user u = {.atom = s->atom};
+	pmap_walk(&p->by_name, policy_uses, &u);
+	return u.name;
 }

@@ -193,6 +193,18 @@ config_put(struct config_txn *t, enum kind kind, const union spec *spec, const s
 }
 
 int
+config_patch(struct config_txn *t, enum kind kind, const union spec *spec, const struct config_patch *patch,
+	     struct error *e)
+{
+	struct policy_tables *p = &t->c->policy;
+	assert(kind == KIND_ADDRESS_SET || kind == KIND_POLICY);
+	object_put(t, kind, spec, NULL);
+	if (kind == KIND_POLICY)
+		return policy_patch(p, &t->txn, spec->name, patch->edits, patch->n_edits, config_bump, t, e);
+	return address_set_patch(p, &t->txn, spec->name, patch->add, patch->remove, config_bump, t);
+}
+
+int
 config_remove(struct config_txn *t, enum kind kind, const char *name, struct error *e)
 {
 	const struct config_object *o = object_find(t->c, kind, name);

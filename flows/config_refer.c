@@ -52,18 +52,6 @@ network_of(enum kind kind, const union spec *spec)
 	}
 }
 
-static bool
-rules_name_set(const struct spec_rule *rule, uint32_t n, const char *set)
-{
-	for (uint32_t i = 0; i < n; i++) {
-		for (uint32_t j = 0; j < rule[i].n_peers; j++) {
-			if (rule[i].peers[j].set != NULL && strcmp(rule[i].peers[j].set, set) == 0)
-				return true;
-		}
-	}
-	return false;
-}
-
 struct search {
 	enum kind kind;
 	const char *name;
@@ -77,18 +65,6 @@ uses_network(const void *object, void *arg)
 	struct search *s = arg;
 	const char *network = network_of(s->kind, o->spec);
 	if (network == NULL || strcmp(network, s->name) != 0)
-		return 0;
-	s->user = o->name;
-	return 1;
-}
-
-static int
-uses_set(const void *object, void *arg)
-{
-	const struct config_object *o = object;
-	struct search *s = arg;
-	const struct spec_policy *p = &o->spec->policy;
-	if (!rules_name_set(p->ingress, p->n_ingress, s->name) && !rules_name_set(p->egress, p->n_egress, s->name))
 		return 0;
 	s->user = o->name;
 	return 1;
@@ -131,10 +107,8 @@ check_port_gone(struct config_txn *t, const char *name, struct error *e)
 static int
 check_set_gone(struct config_txn *t, const char *name, struct error *e)
 {
-	struct search s = {.kind = KIND_POLICY, .name = name};
-	if (address_set_in_use(&t->c->policy, name) && pmap_walk(&t->c->objects[KIND_POLICY], uses_set, &s) != 0)
-		return in_use(t, KIND_ADDRESS_SET, name, &s, e);
-	return 0;
+	struct search s = {.kind = KIND_POLICY, .name = name, .user = address_set_user(&t->c->policy, name)};
+	return s.user != NULL ? in_use(t, KIND_ADDRESS_SET, name, &s, e) : 0;
 }
 
 int

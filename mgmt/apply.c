@@ -64,6 +64,15 @@ decode_common(json_t *object, struct common *c, const char **name, struct arena 
 	return rc < 0 ? error_under(e, rc, "name") : 0;
 }
 
+/* Readers may be at it as well. */
+void
+complete_text(struct mgmt *m, struct object *o)
+{
+	pthread_mutex_lock(&m->lock);
+	object_complete(o);
+	pthread_mutex_unlock(&m->lock);
+}
+
 /* The same spec by the same owner, and in force. */
 static bool
 is_there(const struct object *old, const char *owner, const char *text)
@@ -86,6 +95,7 @@ add_object(struct mgmt *m, struct batch *b, json_t *object, const char *owner, l
 	struct change *c = batch_add(b);
 	c->at = at;
 	c->old = object_ref(index_find(&m->index, (enum kind)common.kind, name));
+	complete_text(m, c->old);
 	char *text = object_text(object);
 	if (is_there(c->old, common.owner != NULL ? common.owner : "", text)) {
 		/* Stays in the batch for now: prune and the search for doubles must see it. */
@@ -94,6 +104,8 @@ add_object(struct mgmt *m, struct batch *b, json_t *object, const char *owner, l
 		return 0;
 	}
 	rc = object_decode(object, &common, text, &c->next, e);
+	if (rc == 0)
+		patch_long_prepare(c->next, object);
 	if (rc < 0) {
 		object_unref(c->old);
 		b->n--;
@@ -162,8 +174,8 @@ forget_unchanged(struct batch *b)
 	b->n = n;
 }
 
-static json_t *
-finish(struct mgmt *m, struct batch *b, const struct change_options *o, struct rpc_error *e)
+json_t *
+batch_finish(struct mgmt *m, struct batch *b, const struct change_options *o, struct rpc_error *e)
 {
 	uint32_t deleted = 0;
 	forget_unchanged(b);
@@ -209,7 +221,7 @@ verb_apply(const struct call *c)
 	if (rc == 0 && p->prune)
 		prune(c->m, &b, p->owner);
 	if (rc == 0)
-		out = finish(c->m, &b, &p->options, c->e);
+		out = batch_finish(c->m, &b, &p->options, c->e);
 	batch_free(&b);
 	return out;
 }
@@ -251,7 +263,7 @@ verb_delete(const struct call *c)
 	if (rc == 0)
 		rc = find_doubles(&b, c->e);
 	if (rc == 0)
-		out = finish(c->m, &b, &p->options, c->e);
+		out = batch_finish(c->m, &b, &p->options, c->e);
 	batch_free(&b);
 	return out;
 }
@@ -262,7 +274,7 @@ apply_one(const struct call *c, json_t *object, const struct change_options *o)
 	struct batch b = {0};
 	json_t *list = json_pack("[O]", object), *out = NULL;
 	if (batch_from_objects(c->m, &b, list, NULL, false, c->e) == 0)
-		out = finish(c->m, &b, o, c->e);
+		out = batch_finish(c->m, &b, o, c->e);
 	json_decref(list);
 	batch_free(&b);
 	return out;

@@ -50,7 +50,8 @@ put(struct config_txn *t, struct change *c, enum fill_mode mode, uint16_t *next,
 		if (rc < 0)
 			return fail_with(e, rc, c->at, &why);
 	}
-	int rc = config_put(t, c->next->kind, c->next->spec, is_port ? &facts : NULL, &why);
+	int rc = c->patch != NULL ? config_patch(t, c->next->kind, c->next->spec, &c->patch->config, &why)
+				  : config_put(t, c->next->kind, c->next->spec, is_port ? &facts : NULL, &why);
 	if (rc == 0 && mode == FILL_REAL)
 		c->next->in_config = true;
 	if (rc < 0 && c->at < 0)

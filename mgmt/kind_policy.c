@@ -133,6 +133,19 @@ rule_name(const void *list, uint32_t i)
 	return ((const struct spec_rule *)list)[i].name;
 }
 
+int
+kind_rule_check(const struct spec_policy *p, struct spec_rule *rule, struct error *e)
+{
+	bool absent = (unsigned int)rule->action == ACTION_ABSENT;
+	if (absent && p->tier != TIER_NETWORK)
+		return error_at(e, -EINVAL, "action", "is required outside the tier network");
+	if (!absent && p->tier == TIER_NETWORK && rule->action != RULE_ACCEPT)
+		return error_at(e, -EINVAL, "action", "the tier network only accepts; what no rule accepts is denied");
+	if (absent)
+		rule->action = RULE_ACCEPT;
+	return 0;
+}
+
 static int
 check_rules(const struct spec_policy *p, const struct spec_rule *list, uint32_t n, const char *direction,
 	    struct error *e)
@@ -144,17 +157,9 @@ check_rules(const struct spec_policy *p, const struct spec_rule *list, uint32_t 
 		return error_under(e, -EINVAL, "%s[%u].name", direction, again);
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		bool absent = (unsigned int)rule[i].action == ACTION_ABSENT;
-		if (absent && p->tier != TIER_NETWORK)
-			error_set(e, -EINVAL, "is required outside the tier network");
-		else if (!absent && p->tier == TIER_NETWORK && rule[i].action != RULE_ACCEPT)
-			error_set(e, -EINVAL, "the tier network only accepts; what no rule accepts is denied");
-		else {
-			if (absent)
-				rule[i].action = RULE_ACCEPT;
-			continue;
-		}
-		return error_under(e, -EINVAL, "%s[%u].action", direction, i);
+		int rc = kind_rule_check(p, &rule[i], e);
+		if (rc < 0)
+			return error_under(e, rc, "%s[%u]", direction, i);
 	}
 	return 0;
 }

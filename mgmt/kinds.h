@@ -37,6 +37,8 @@ const char *kind_family(const struct ip *ip);
 /* A prefix as shown belongs to IPv4. ::/0 does not. */
 bool kind_prefix_is4(const struct prefix *p);
 bool kind_has_ports(uint8_t protocol);
+/* May the policy have this rule, its name apart? Completes the rule. */
+int kind_rule_check(const struct spec_policy *p, struct spec_rule *rule, struct error *e);
 
 #ifdef __cplusplus
 }

@@ -109,22 +109,30 @@ replay_row(const struct store_row *row, void *arg, struct error *e)
 	struct common common = {.owner = row->owner};
 	struct error why = {0};
 	json_error_t parse;
-	json_t *object = json_loads(row->json, JSON_REJECT_DUPLICATES, &parse);
 	const struct kind_row *kind = NULL;
 	for (uint32_t k = 0; k < KIND_COUNT; k++)
 		if (strcmp(kinds[k].name, row->kind) == 0) {
 			kind = &kinds[k];
 			common.kind = k;
 		}
+	char *text = kind != NULL && row->n_patches > 0 ? patches_replay((enum kind)common.kind, row->json, row->patch, row->n_patches)
+							: strdup(row->json);
+	json_t *object = text != NULL ? json_loads(text, JSON_REJECT_DUPLICATES, &parse) : NULL;
 	int rc = 0;
-	if (!json_is_object(object))
+	if (text == NULL)
+		rc = error_set(&why, -EBADMSG, "its patches do not fit");
+	else if (!json_is_object(object))
 		rc = error_set(&why, -EBADMSG, "it is not JSON: %s", parse.text);
 	else if (kind == NULL)
 		rc = error_set(&why, -EBADMSG, "its kind is unknown");
 	struct change *c = batch_add(&r->batch);
 	if (rc == 0) {
 		json_object_set_new(object, "name", json_string(row->name));
-		rc = object_decode(object, &common, strdup(row->json), &c->next, &why);
+		rc = object_decode(object, &common, text, &c->next, &why);
+		if (rc == 0)
+			patch_long_prepare(c->next, object);
+	} else {
+		free(text);
 	}
 	json_decref(object);
 	if (rc < 0) {
@@ -135,6 +143,7 @@ replay_row(const struct store_row *row, void *arg, struct error *e)
 	c->next->generation = row->generation;
 	c->next->epoch = row->epoch;
 	c->next->closed = row->closed;
+	c->next->n_patches = row->n_patches;
 	return 0;
 }
 

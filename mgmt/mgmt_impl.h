@@ -66,6 +66,28 @@ struct change *batch_add(struct batch *b);
 void batch_sort(struct batch *b);
 void batch_free(struct batch *b); /* with its references */
 
+/*
+ * patch_long.c: a patch of a long list (members, rules) whose cost does not depend on the list. The next object has its
+ * text made only when somebody asks, and the store gets the patch alone.
+ */
+struct long_patch {
+	struct config_patch config; /* in the arena */
+	struct roster_edit *edits;  /* in the arena, but for their strings */
+	uint32_t n_edits;
+	char *text;     /* as it is stored */
+	bool store_old; /* so many were stored that the object is stored whole once, as it was before this one */
+	struct arena arena;
+};
+struct patch_params;
+struct call;
+/* True and *out (NULL: it failed) when it was such a patch. */
+bool patch_long(const struct call *c, struct object *old, const struct patch_params *p, json_t **out);
+void long_patch_free(struct long_patch *p);
+/* Of an object that was just decoded from this JSON and that nobody else knows yet. */
+void patch_long_prepare(struct object *o, json_t *object);
+/* An object's stored text after its stored patches. malloc'ed; NULL when one of them makes no sense. */
+char *patches_replay(enum kind kind, const char *text, const char *const *patch, uint32_t n);
+
 /* transact.c: make a sorted batch so, all or nothing; keeps what it needs of it. 0 or -errno with *e. */
 enum transact_mode {
 	TRANSACT_APPLY,
@@ -170,6 +192,9 @@ struct call {
 };
 /* apply.c: ifEpoch; and what a patch makes of an object is applied like any other. */
 int check_epoch(const struct mgmt *m, const struct change_options *o, struct rpc_error *e);
+json_t *batch_finish(struct mgmt *m, struct batch *b, const struct change_options *o, struct rpc_error *e);
+/* Make the object's text, if it is not there. */
+void complete_text(struct mgmt *m, struct object *o);
 json_t *apply_one(const struct call *c, json_t *object, const struct change_options *o);
 
 typedef json_t *verb_fn(const struct call *c);

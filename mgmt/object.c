@@ -3,13 +3,20 @@
 
 #include <stdlib.h>
 
-char *
-object_text(json_t *object)
+json_t *
+object_spec(json_t *object)
 {
 	json_t *spec = json_copy(object);
 	for (unsigned int i = 0; i < common_table.n; i++)
 		json_object_del(spec, common_table.field[i].name);
 	json_object_del(spec, "name");
+	return spec;
+}
+
+char *
+object_text(json_t *object)
+{
+	json_t *spec = object_spec(object);
 	char *text = json_dumps(spec, JSON_COMPACT | JSON_SORT_KEYS);
 	json_decref(spec);
 	if (text == NULL)
@@ -41,6 +48,45 @@ object_decode(json_t *object, const struct common *c, char *text, struct object 
 }
 
 struct object *
+object_patched(struct object *old)
+{
+	struct object *o = calloc(1, sizeof(*o));
+	if (o == NULL)
+		abort();
+	o->refs = 1;
+	o->kind = old->kind;
+	o->base = object_ref(old->base != NULL ? old->base : old);
+	o->spec = arena_alloc(&o->arena, sizeof(*o->spec));
+	*o->spec = *old->spec;
+	if (o->kind == KIND_ADDRESS_SET) {
+		o->spec->address_set.members = (struct prefix_list){0};
+	} else {
+		o->spec->policy.ingress = o->spec->policy.egress = NULL;
+		o->spec->policy.n_ingress = o->spec->policy.n_egress = 0;
+	}
+	o->owner = arena_strndup(&o->arena, old->owner, strlen(old->owner));
+	o->name = o->spec->name;
+	o->n_patches = old->n_patches;
+	return o;
+}
+
+void
+object_take_roster(struct object *next, struct object *old, struct roster_edit *edits, uint32_t n)
+{
+	/* Whoever holds the old one still has its text from when he took it. */
+	next->roster = old->roster;
+	old->roster = NULL;
+	roster_change(next->roster, edits, n);
+}
+
+void
+object_complete(struct object *o)
+{
+	if (o != NULL && o->text == NULL)
+		o->text = roster_text(o->roster);
+}
+
+struct object *
 object_ref(struct object *o)
 {
 	if (o != NULL)
@@ -55,6 +101,8 @@ object_unref(struct object *o)
 		return;
 	arena_free(&o->arena);
 	free(o->text);
+	roster_free(o->roster);
+	object_unref(o->base);
 	free(o->phase);
 	free(o->warning);
 	free(o->seat);

@@ -14,6 +14,7 @@
 
 #include "arena.h"
 #include "kinds.h"
+#include "roster.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -29,9 +30,14 @@ struct seat {
 struct object {
 	enum kind kind;
 	const char *name, *owner; /* owner: "" when none */
-	union spec *spec;         /* lives as long as the object */
+	union spec *spec;         /* lives as long as the object; of one with a roster the list is empty here */
 	char *text; /* the spec's JSON without kind, name and owner: compact, keys sorted, so that equal specs are equal
-		       texts */
+		       texts. NULL: patched since somebody asked, see object_complete */
+	/* Of a large object that was patched: its long list, and whose memory else the spec lies in. The newest version has
+	 * the roster, under the index's lock. */
+	struct roster *roster;
+	struct object *base;
+	uint32_t n_patches; /* stored since it was stored whole */
 	uint64_t generation, epoch;
 	bool closed;    /* an Endpoint of an earlier boot: kept out of config until applied again */
 	bool in_config; /* builder's: config knows it */
@@ -43,11 +49,19 @@ struct object {
 	struct seat *seat; /* NULL: not a Port, or not open */
 };
 
+/* The spec of an object as applied: without kind, name and owner. New reference. */
+json_t *object_spec(json_t *object);
 /* The canonical text of an object as applied. malloc'ed. */
 char *object_text(json_t *object);
 /* Check and decode: 0 and *out with one reference, or -EINVAL and *e with a path below the object. Takes `text`, also
  * on failure. */
 int object_decode(json_t *object, const struct common *c, char *text, struct object **out, struct error *e);
+/* The object that a patch makes of `old`: it has old's spec but for the list. One reference; takes old's roster only when
+ * the change is shown (object_take_roster, under the index's lock). */
+struct object *object_patched(struct object *old);
+void object_take_roster(struct object *next, struct object *old, struct roster_edit *edits, uint32_t n);
+/* Make the text, if it is not there. Under the index's lock, of an object that is in the index. */
+void object_complete(struct object *o);
 struct object *object_ref(struct object *o);
 void object_unref(struct object *o);
 /* {"kind","name","owner",...spec}: new reference. `object_json_plain` keeps the text's order and is quicker. */
@@ -64,6 +78,7 @@ struct index {
 struct change {
 	struct object *old, *next; /* a reference each */
 	long at;                   /* where the request has it, -1: nowhere */
+	struct long_patch *patch;  /* next is old with a few entries changed: see patch_long.c; NULL: it is new as a whole */
 	bool opened;               /* next's port was opened for this change */
 	bool bounced;              /* old's port was closed ahead of the rest; it was: */
 	uint16_t bounced_id;

@@ -6,44 +6,7 @@
  */
 #include <stdlib.h>
 
-#include <weft/text.h>
-
 #include "mgmt_impl.h"
-
-/* One spelling for what means the same: "10.0.0.1" and "10.0.0.1/32", "fd00::1" and "FD00:0::1". */
-static void
-canonical(const struct field *f, json_t *value, char *buf, size_t size)
-{
-	const char *text = json_string_value(value);
-	struct prefix prefix;
-	struct ip ip;
-	char formatted[PREFIX_TEXT_MAX];
-	if (json_is_integer(value)) {
-		snprintf(buf, size, "%lld", (long long)json_integer_value(value));
-		return;
-	}
-	if (text != NULL && f->type == FIELD_PREFIX && prefix_parse(text, &prefix, NULL) == 0)
-		text = prefix_format(&prefix, formatted);
-	else if (text != NULL && f->type == FIELD_IP && ip_parse(text, &ip) == 0)
-		text = ip_format(&ip, formatted);
-	snprintf(buf, size, "%s", text != NULL ? text : "");
-}
-
-static const struct field *
-key_field(const struct field *f)
-{
-	return f->key != NULL ? field_find(f->sub, f->key) : f->sub == NULL ? f : NULL;
-}
-
-/* "" when the entry has no key. */
-static void
-key_of(const struct field *f, json_t *entry, char *buf, size_t size)
-{
-	json_t *value = f->key != NULL && json_is_object(entry) ? json_object_get(entry, f->key) : entry;
-	canonical(key_field(f), value, buf, size);
-}
-
-#define KEY_MAX 320
 
 static const struct field *
 list_field(const struct kind_row *kind, const char *verb, const char *name, json_t *entries, struct rpc_error *e)
@@ -53,7 +16,7 @@ list_field(const struct kind_row *kind, const char *verb, const char *name, json
 	if (f == NULL)
 		fail(e, RPC_INVALID_PARAMS, "%s.%s: a %s has no such field", verb, field_quote(name, quoted),
 		     kind->name);
-	else if (!f->list || key_field(f) == NULL)
+	else if (!f->list || entry_key_field(f) == NULL)
 		fail(e, RPC_INVALID_PARAMS, "%s.%s: is not a list that entries can be added to; use \"set\"", verb,
 		     f->name);
 	else if (!json_is_array(entries))
@@ -69,13 +32,13 @@ check_entries(const struct field *f, const char *verb, json_t *entries, struct r
 {
 	struct arena a = {0};
 	struct error why = {0};
-	char key[KEY_MAX];
+	char key[ROSTER_KEY_MAX];
 	int rc = 0;
 	for (size_t i = 0; i < json_array_size(entries) && rc == 0; i++) {
 		json_t *entry = json_array_get(entries, i);
 		rc = field_scalar(f, entry, arena_alloc(&a, f->size), &a, &why);
 		if (rc == 0) {
-			key_of(f, entry, key, sizeof(key));
+			entry_key(f, entry, key, sizeof(key));
 			if (key[0] == '\0')
 				rc = error_at(&why, -EINVAL, f->key,
 					      "is required, or the entry could not be found again");
@@ -92,9 +55,9 @@ check_entries(const struct field *f, const char *verb, json_t *entries, struct r
 static int
 check_keys(const struct field *f, json_t *entries, struct rpc_error *e)
 {
-	char key[KEY_MAX];
+	char key[ROSTER_KEY_MAX];
 	for (size_t i = 0; i < json_array_size(entries); i++) {
-		key_of(f, json_array_get(entries, i), key, sizeof(key));
+		entry_key(f, json_array_get(entries, i), key, sizeof(key));
 		if (key[0] == '\0')
 			return f->key != NULL
 				       ? fail(e, RPC_INVALID_PARAMS,
@@ -109,14 +72,14 @@ check_keys(const struct field *f, json_t *entries, struct rpc_error *e)
 static json_t *
 list_without(const struct field *f, json_t *list, json_t *without)
 {
-	char key[KEY_MAX];
+	char key[ROSTER_KEY_MAX];
 	json_t *keys = json_object(), *out = json_array();
 	for (size_t i = 0; i < json_array_size(without); i++) {
-		key_of(f, json_array_get(without, i), key, sizeof(key));
+		entry_key(f, json_array_get(without, i), key, sizeof(key));
 		json_object_set_new(keys, key, json_true());
 	}
 	for (size_t i = 0; i < json_array_size(list); i++) {
-		key_of(f, json_array_get(list, i), key, sizeof(key));
+		entry_key(f, json_array_get(list, i), key, sizeof(key));
 		if (json_object_get(keys, key) == NULL)
 			json_array_append(out, json_array_get(list, i));
 	}
@@ -128,12 +91,12 @@ list_without(const struct field *f, json_t *list, json_t *without)
 static json_t *
 list_with(const struct field *f, json_t *list, json_t *added)
 {
-	char key[KEY_MAX];
+	char key[ROSTER_KEY_MAX];
 	json_t *at = json_object(), *out = json_array();
 	for (size_t i = 0; i < json_array_size(list) + json_array_size(added); i++) {
 		bool old = i < json_array_size(list);
 		json_t *entry = old ? json_array_get(list, i) : json_array_get(added, i - json_array_size(list));
-		key_of(f, entry, key, sizeof(key));
+		entry_key(f, entry, key, sizeof(key));
 		json_t *place = json_object_get(at, key);
 		/* Entries that were there with one key stay as they were; the first gives way. */
 		if (old || place == NULL) {
@@ -200,14 +163,18 @@ verb_patch(const struct call *c)
 {
 	const struct patch_params *p = c->params;
 	const struct kind_row *kind = &kinds[p->kind];
-	const struct object *old = index_find(&c->m->index, (enum kind)p->kind, p->name);
+	struct object *old = index_find(&c->m->index, (enum kind)p->kind, p->name);
 	if (old == NULL) {
 		fail(c->e, RPC_NOT_FOUND, "there is no %s %s", kind->name, p->name);
 		return NULL;
 	}
 	if (check_epoch(c->m, &p->options, c->e) < 0)
 		return NULL;
-	json_t *object = object_json_plain(old), *out = NULL;
+	json_t *out = NULL;
+	if (patch_long(c, old, p, &out))
+		return out;
+	complete_text(c->m, old);
+	json_t *object = object_json_plain(old);
 	int rc = patch_fields(kind, object, p->set, c->e);
 	if (rc == 0)
 		rc = patch_lists(kind, object, p->remove, false, c->e);

@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-#define STORE_VERSION 1
+#define STORE_VERSION 2
 
 struct store;
 
@@ -23,6 +23,8 @@ struct store_row {
 	const char *kind, *name, *owner, *json;
 	uint64_t generation, epoch;
 	bool closed; /* an Endpoint that was applied before the last reboot */
+	const char *const *patch; /* what came after json, in order: see store_patch; of store_load only */
+	uint32_t n_patches;
 };
 
 /* Makes the folder and the file when they are missing. `boot` is the kernel's boot id: when it is another one than last
@@ -41,6 +43,8 @@ int store_load(struct store *s, int (*fn)(const struct store_row *row, void *arg
 /* begin, any number of put and remove, commit. After an error: store_rollback. */
 int store_begin(struct store *s, struct error *e);
 int store_put(struct store *s, const struct store_row *row, struct error *e);
+/* What changed of an object that is stored: row->json says it, number `n` (from 1) since the object was put. */
+int store_patch(struct store *s, const struct store_row *row, uint32_t n, struct error *e);
 int store_remove(struct store *s, const char *kind, const char *name, struct error *e);
 int store_commit(struct store *s, uint64_t epoch, struct error *e);
 void store_rollback(struct store *s);

@@ -45,6 +45,7 @@ batch_free(struct batch *b)
 	for (uint32_t i = 0; i < b->n; i++) {
 		object_unref(b->v[i].old);
 		object_unref(b->v[i].next);
+		long_patch_free(b->v[i].patch);
 	}
 	free(b->v);
 	memset(b, 0, sizeof(*b));
@@ -60,11 +61,23 @@ number(struct batch *b, uint64_t epoch)
 		}
 }
 
+static struct store_row
+row_of(const struct object *o)
+{
+	return (struct store_row){kinds[o->kind].name, o->name, o->owner, o->text, o->generation, o->epoch, o->closed, NULL, 0};
+}
+
 static int
 store_change(struct store *s, const struct change *c, struct error *e)
 {
 	const struct object *o = change_object(c);
-	struct store_row row = {kinds[o->kind].name, o->name, o->owner, o->text, o->generation, o->epoch, o->closed};
+	struct store_row row = row_of(o);
+	if (c->patch != NULL) {
+		struct store_row before = row_of(c->old);
+		int rc = c->patch->store_old ? store_put(s, &before, e) : 0;
+		row.json = c->patch->text;
+		return rc < 0 ? rc : store_patch(s, &row, o->n_patches, e);
+	}
 	return c->next != NULL ? store_put(s, &row, e) : store_remove(s, row.kind, row.name, e);
 }
 
@@ -114,6 +127,13 @@ show(struct mgmt *m, struct batch *b, uint64_t epoch)
 	for (uint32_t i = 0; i < b->n; i++)
 		object_ref(b->v[i].next);
 	pthread_mutex_lock(&m->lock);
+	for (uint32_t i = 0; i < b->n; i++) {
+		struct long_patch *p = b->v[i].patch;
+		if (p == NULL)
+			continue;
+		object_take_roster(b->v[i].next, b->v[i].old, p->edits, p->n_edits);
+		p->n_edits = 0; /* their strings are the roster's */
+	}
 	old = m->index;
 	m->index = next;
 	m->epoch = epoch;

@@ -40,6 +40,7 @@ verb_get(const struct call *c)
 	const struct named *p = c->params;
 	pthread_mutex_lock(&c->m->lock);
 	struct object *o = object_ref(index_find(&c->m->index, (enum kind)p->kind, p->name));
+	object_complete(o);
 	uint64_t epoch = c->m->epoch;
 	pthread_mutex_unlock(&c->m->lock);
 	if (o == NULL) {
@@ -66,7 +67,7 @@ verb_list(const struct call *c)
 	for (; i < m->index.n[p->kind] && n <= p->limit; i++) {
 		struct object *o = m->index.v[p->kind][i];
 		if (p->owner == NULL || strcmp(o->owner, p->owner) == 0)
-			v[n++] = object_ref(o);
+			object_complete(v[n++] = object_ref(o));
 	}
 	uint64_t epoch = m->epoch;
 	pthread_mutex_unlock(&m->lock);

@@ -166,6 +166,16 @@ struct config_txn *config_begin(void);
  * ("network", "backends[3].ip"). After an error the txn can only be aborted. The spec must outlive its use, see spec.h.
  */
 int config_put(struct config_txn *t, enum kind kind, const union spec *spec, const struct port_facts *facts, struct error *e);
+/*
+ * Change a few entries of an AddressSet or a Policy that is there, at a cost that does not depend on its size. `spec` is put as
+ * config_put does, but its members or rules are not looked at.
+ */
+struct config_patch {
+	const struct prefix_list *add, *remove; /* members; or NULL */
+	const struct policy_edit *edits;        /* rules, see policy.h */
+	uint32_t n_edits;
+};
+int config_patch(struct config_txn *t, enum kind kind, const union spec *spec, const struct config_patch *patch, struct error *e);
 /* Remove an object. -ENOENT when there is none. */
 int config_remove(struct config_txn *t, enum kind kind, const char *name, struct error *e);
 /* What can only be judged when the batch is complete: nobody refers to a Network that is gone, a deleted Port or

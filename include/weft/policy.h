@@ -109,8 +109,8 @@ struct policy_edit {
 int policy_patch(struct policy_tables *p, struct txn *t, const char *name, const struct policy_edit *edits, uint32_t n, policy_bump *bump, void *arg, struct error *e);
 /* What is to be added may be there, what is to be removed may not; either list may be NULL. */
 int address_set_patch(struct policy_tables *p, struct txn *t, const char *name, const struct prefix_list *add, const struct prefix_list *remove, policy_bump *bump, void *arg);
-/* True when a policy refers to the set. */
-bool address_set_in_use(const struct policy_tables *p, const char *name);
+/* The name of a policy that refers to the set, NULL when none does. */
+const char *address_set_user(const struct policy_tables *p, const char *name);
 int policy_endpoint_put(struct policy_tables *p, struct txn *t, const char *name, uint32_t network, uint32_t slot, policy_bump *bump, void *arg);
 void policy_endpoint_remove(struct policy_tables *p, struct txn *t, const char *name, policy_bump *bump, void *arg);
 /* Retire everything; the tables are as new. */

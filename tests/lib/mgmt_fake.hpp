@@ -36,8 +36,24 @@ struct Entry {
 	struct port_facts facts;
 };
 
+inline std::string
+text_of(const struct prefix &p)
+{
+	char text[PREFIX_TEXT_MAX];
+	return prefix_format(&p, text);
+}
+inline std::string
+text_of(const struct spec_rule &r)
+{
+	std::string text = std::string(r.name != nullptr ? r.name : "") + ":";
+	for (uint32_t i = 0; i < r.n_ports; i++)
+		text += std::to_string(r.ports[i].port) + ",";
+	return text + (r.action == RULE_ACCEPT ? "accept" : "deny");
+}
+
 struct State {
 	std::map<Key, Entry> now; // what is published
+	std::map<Key, std::vector<std::string>> lists; // members and ingress rules of what was patched since it was put
 	std::map<Key, std::string> status;
 	struct config root = {};
 	int open_txns = 0;
@@ -64,6 +80,24 @@ struct State {
 	has(enum kind kind, const std::string &name) const
 	{
 		return now.count({kind, name}) != 0;
+	}
+
+	// An AddressSet's members, a Policy's ingress rules, as they are in force.
+	std::vector<std::string>
+	list(const Key &key) const
+	{
+		auto patched = lists.find(key);
+		if (patched != lists.end())
+			return patched->second;
+		std::vector<std::string> out;
+		const union spec *spec = now.at(key).spec;
+		if (key.first == KIND_ADDRESS_SET)
+			for (uint32_t i = 0; i < spec->address_set.members.n; i++)
+				out.push_back(text_of(spec->address_set.members.v[i]));
+		else
+			for (uint32_t i = 0; i < spec->policy.n_ingress; i++)
+				out.push_back(text_of(spec->policy.ingress[i]));
+		return out;
 	}
 
 	void
@@ -105,6 +139,7 @@ port_named(const std::string &name)
 
 struct config_txn {
 	std::map<fake::Key, fake::Entry> next;
+	std::map<fake::Key, std::vector<std::string>> lists; // of what was patched
 	std::vector<fake::Key> changed;
 	bool checked = false, failed = false;
 };
@@ -140,6 +175,39 @@ config_put(struct config_txn *t, enum kind kind, const union spec *spec, const s
 	}
 	t->next[{kind, spec->name}] = {spec, facts != nullptr ? *facts : port_facts{}};
 	t->changed.push_back({kind, spec->name});
+	return 0;
+}
+
+/* Kept as text: what a patch made of the list, beside what config_put brought. */
+int
+config_patch(struct config_txn *t, enum kind kind, const union spec *spec, const struct config_patch *patch,
+	     struct error *e)
+{
+	fake::s->log.push_back(std::string("patch ") + spec->name);
+	auto fail = fake::s->fail_put.find(spec->name);
+	if (fail != fake::s->fail_put.end()) {
+		t->failed = true;
+		return error_at(e, fail->second.first, "ingress[0]", "%s", fail->second.second.c_str());
+	}
+	EXPECT_NE(t->next.count({kind, spec->name}), 0u);
+	auto &list = t->lists[{kind, spec->name}] = fake::s->list({kind, spec->name});
+	for (uint32_t i = 0; patch->remove != nullptr && i < patch->remove->n; i++) {
+		auto found = std::find(list.begin(), list.end(), fake::text_of(patch->remove->v[i]));
+		EXPECT_NE(found, list.end()) << "what is not there is not removed";
+		if (found != list.end())
+			list.erase(found);
+	}
+	for (uint32_t i = 0; patch->add != nullptr && i < patch->add->n; i++)
+		list.push_back(fake::text_of(patch->add->v[i]));
+	for (uint32_t i = 0; i < patch->n_edits; i++) {
+		const struct policy_edit &edit = patch->edits[i];
+		EXPECT_LE(edit.at, list.size() - (edit.rule == nullptr));
+		if (edit.rule == nullptr)
+			list.erase(list.begin() + edit.at);
+		else
+			list.insert(list.begin() + edit.at, fake::text_of(*edit.rule));
+	}
+	t->next[{kind, spec->name}].spec = spec;
 	return 0;
 }
 
@@ -182,6 +250,10 @@ config_publish(struct config_txn *t)
 {
 	EXPECT_TRUE(t->checked);
 	EXPECT_FALSE(t->failed);
+	for (auto &key : t->changed)
+		fake::s->lists.erase(key);
+	for (auto &[key, list] : t->lists)
+		fake::s->lists[key] = list;
 	fake::s->now = t->next;
 	fake::s->root.epoch++;
 	fake::s->open_txns--;

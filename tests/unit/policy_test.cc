@@ -274,7 +274,7 @@ TEST_F(PolicyTest, ASetThatDoesNotExistIsEmpty)
 {
 	ingress({{RULE_ACCEPT, {in_set("s")}, {}}});
 	EXPECT_FALSE(in("10.0.0.1"));
-	EXPECT_TRUE(address_set_in_use(&tables.p, "s"));
+	EXPECT_NE(address_set_user(&tables.p, "s"), nullptr);
 	ASSERT_EQ(tables.put_set("s", {"10.0.0.1", "fd00::/16"}), 0);
 	EXPECT_EQ(tables.bumped, (std::set<uint32_t>{7, 8}));
 	EXPECT_TRUE(in("10.0.0.1"));
@@ -284,25 +284,25 @@ TEST_F(PolicyTest, ASetThatDoesNotExistIsEmpty)
 	EXPECT_EQ(tables.bumped, (std::set<uint32_t>{7, 8}));
 	EXPECT_FALSE(in("10.0.0.1"));
 	EXPECT_EQ(tables.remove_set("s"), -ENOENT);
-	EXPECT_TRUE(address_set_in_use(&tables.p, "s"));
+	EXPECT_NE(address_set_user(&tables.p, "s"), nullptr);
 	ASSERT_EQ(tables.remove("p"), 0);
-	EXPECT_FALSE(address_set_in_use(&tables.p, "s"));
+	EXPECT_EQ(address_set_user(&tables.p, "s"), nullptr);
 	EXPECT_EQ(tables.p.set_by_name.count, 0u);
 }
 
 TEST_F(PolicyTest, ASetIsSharedAndOutlivesItsPolicies)
 {
 	ASSERT_EQ(tables.put_set("s", {"10.0.0.1"}), 0);
-	EXPECT_FALSE(address_set_in_use(&tables.p, "s"));
+	EXPECT_EQ(address_set_user(&tables.p, "s"), nullptr);
 	put({"p", TIER_NETWORK, 0, {{"shop/web-0"}}, {{RULE_ACCEPT, {in_set("s")}, {}}}});
 	put({"q", TIER_NETWORK, 0, {{"shop/db-0"}}, {{RULE_ACCEPT, {in_set("s")}, {{TCP, 5432}}}}});
 	EXPECT_TRUE(in("10.0.0.1"));
 	EXPECT_TRUE(judge(8, POLICY_INGRESS, "10.0.0.1", TCP, 5432).allow);
 	EXPECT_FALSE(judge(8, POLICY_INGRESS, "10.0.0.1", TCP, 80).allow);
 	ASSERT_EQ(tables.remove("p"), 0);
-	EXPECT_TRUE(address_set_in_use(&tables.p, "s"));
+	EXPECT_NE(address_set_user(&tables.p, "s"), nullptr);
 	ASSERT_EQ(tables.remove("q"), 0);
-	EXPECT_FALSE(address_set_in_use(&tables.p, "s"));
+	EXPECT_EQ(address_set_user(&tables.p, "s"), nullptr);
 	EXPECT_EQ(tables.p.set_by_name.count, 1u);
 }
 
