@@ -18,6 +18,10 @@ timeout_of(const struct conn_table *t, uint32_t id)
 		return answered || timeout < unanswered ? timeout : unanswered;
 	}
 	case IPPROTO_UDP:
+		if (answered && tuple_is_dns(&t->view.half[2 * id].key) &&
+		    __atomic_load_n(&cold->datagrams[1], __ATOMIC_RELAXED) >=
+			    __atomic_load_n(&cold->datagrams[0], __ATOMIC_RELAXED))
+			return o->udp_dns;
 		return answered ? o->udp_answered : o->udp;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:

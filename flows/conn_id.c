@@ -116,6 +116,8 @@ conn_id_take(struct conn_table *t, unsigned int worker)
 		id_reclaim(t, worker, true);
 		id = stack_pop(t, &w->free);
 	}
+	if (id != 0)
+		quota_note(t, worker, QUOTA_IDS, 1);
 	return id;
 }
 
@@ -124,6 +126,7 @@ conn_id_put(struct conn_table *t, unsigned int worker, uint32_t id)
 {
 	struct id_list one = {id, id, 1};
 	stack_push(t, &t->worker[worker].free, &one);
+	quota_note(t, worker, QUOTA_IDS, -1);
 }
 
 void
@@ -145,6 +148,7 @@ id_reclaim(struct conn_table *t, unsigned int worker, bool now)
 	for (;;) {
 		if (w->waiting.n > 0 && rcu_done(w->ticket)) {
 			stack_push(t, &w->free, &w->waiting);
+			quota_note(t, worker, QUOTA_IDS, -(int32_t)w->waiting.n);
 			w->waiting.n = 0;
 		}
 		if (w->waiting.n > 0 || w->filling.n == 0 || (!now && w->filling.n < RETIRE_BATCH))

@@ -20,6 +20,8 @@
 #ifndef WEFT_CONN_INTERNAL_H
 #define WEFT_CONN_INTERNAL_H
 
+#include <arpa/inet.h>
+
 #include <weft/conn.h>
 #include <weft/tcp_state.h>
 
@@ -67,7 +69,9 @@ struct conn_worker {
 	uint32_t retired_ms;
 	uint32_t chunk, n_chunks; /* newest chunk + 1, 0: none */
 	uint32_t sweep_chunk, sweep_at;
-	uint64_t created, expired, removed, refused_full;
+	int32_t untold[2]; /* of quota.count */
+	uint64_t created, expired, removed, evicted, refused_full, refused_quota;
+	uint64_t dice;
 } __attribute__((aligned(64)));
 
 struct open_count {
@@ -85,6 +89,20 @@ struct conn_header {
 	uint32_t chunks_taken __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
+enum quota_count {
+	QUOTA_LIVE, /* connections */
+	QUOTA_IDS,  /* ids that are not free: live, coming about, or waiting for a grace period */
+};
+
+/* Not in the file: an adopter counts again, and its slots are others. */
+struct conn_quota {
+	uint32_t *used; /* by owner's slot */
+	uint32_t per_owner, reserve;
+	int32_t lot;
+	int64_t count[2] __attribute__((aligned(64))); /* by enum quota_count, but for what workers have not told */
+	uint32_t bin[32] __attribute__((aligned(64))); /* owners with 2^i connections and less than twice that */
+};
+
 struct conn_table {
 	struct conn_view view;
 	struct bucket *bucket;
@@ -97,7 +115,8 @@ struct conn_table {
 	uint32_t capacity, workers, n_chunks;
 	uint32_t timeout_min;
 	struct conn_timeouts timeouts;
-	bool strict_windows;
+	bool strict_windows, pickup;
+	struct conn_quota quota;
 	char *path;
 };
 
@@ -131,6 +150,14 @@ void id_reclaim(struct conn_table *t, unsigned int worker, bool now);
 /* Ids below it have been handed out at some time. */
 uint32_t id_end(const struct conn_table *t);
 
+/* conn_quota.c: count a connection of the owner, making room for it where that must be: 0, -EDQUOT, or -ENOSPC; undone by quota_leave. */
+int quota_admit(struct conn_table *t, unsigned int worker, uint32_t owner, uint32_t now_ms);
+void quota_leave(struct conn_table *t, uint32_t owner);
+/* The worker has made n more of them, or -n less. */
+void quota_note(struct conn_table *t, unsigned int worker, enum quota_count of, int32_t n);
+int quota_init(struct conn_table *t, uint32_t per_owner); /* 0 or -ENOMEM */
+void quota_fini(struct conn_table *t);
+
 /* connection.c: the caller has just closed half 0. */
 void conn_bury(struct conn_table *t, unsigned int worker, uint32_t id);
 /* conn_packet.c: a packet in reply direction was seen, or none ever will be. */
@@ -159,6 +186,13 @@ static inline bool
 half_is_tcp(const struct conn_half *h)
 {
 	return (h->key.net_proto & 0xff) == IPPROTO_TCP;
+}
+
+/* Questions and answers of DNS are counted. By the client's view: a service may listen elsewhere. */
+static inline bool
+tuple_is_dns(const struct tuple *orig)
+{
+	return (orig->net_proto & 0xff) == IPPROTO_UDP && orig->dport == htons(53);
 }
 
 /* Words that others may be looking at. */

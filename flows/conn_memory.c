@@ -21,18 +21,19 @@ conn_timeouts_default(void)
 	return (struct conn_timeouts){
 		.tcp =
 			{
-				[TCP_STATE_SYN_SENT] = 120,
-				[TCP_STATE_SYN_RECV] = 60,
+				[TCP_STATE_SYN_SENT] = 30,
+				[TCP_STATE_SYN_RECV] = 30,
 				[TCP_STATE_ESTABLISHED] = 432000,
 				[TCP_STATE_FIN_WAIT] = 120,
 				[TCP_STATE_CLOSE_WAIT] = 60,
 				[TCP_STATE_LAST_ACK] = 30,
 				[TCP_STATE_TIME_WAIT] = 120,
 				[TCP_STATE_CLOSE] = 10,
-				[TCP_STATE_SYN_SENT2] = 120,
+				[TCP_STATE_SYN_SENT2] = 30,
 			},
 		.udp = 30,
 		.udp_answered = 120,
+		.udp_dns = 10,
 		.icmp = 30,
 		.other = 600,
 	};
@@ -230,11 +231,16 @@ conn_table_create(struct conn_table **out, const struct conn_table_options *o, s
 	memset(t, 0, sizeof(*t));
 	t->timeouts = o->timeouts;
 	t->strict_windows = o->strict_windows;
+	t->pickup = o->pickup;
 	rc = timeouts_complete(&t->timeouts, &t->timeout_min, e);
 	if (rc == 0 && o->path != NULL && (t->path = strdup(o->path)) == NULL)
 		rc = error_set(e, -ENOMEM, "out of memory");
 	if (rc == 0)
 		rc = open_and_map(t, o, e);
+	if (rc == 0 && quota_init(t, o->per_owner) != 0) {
+		rc = error_set(e, -ENOMEM, "out of memory");
+		munmap(t->header, t->header->size);
+	}
 	if (rc != 0) {
 		free(t->path);
 		free(t);
@@ -253,6 +259,7 @@ conn_table_destroy(struct conn_table *t, bool remove_file)
 	if (remove_file && t->path != NULL)
 		unlink(t->path);
 	free(t->path);
+	quota_fini(t);
 	free(t);
 }
 
@@ -262,22 +269,31 @@ conn_view(const struct conn_table *t)
 	return &t->view;
 }
 
+bool
+conn_picks_up(const struct conn_table *t)
+{
+	return t->pickup;
+}
+
 void
 conn_table_stats(const struct conn_table *t, struct conn_stats *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->capacity = t->capacity;
 	out->bytes = t->header->size;
+	out->per_owner = t->quota.per_owner;
 	for (uint32_t i = 0; i < t->workers; i++) {
 		const struct conn_worker *w = &t->worker[i];
 		/* What goes before what comes: an entry that is both meanwhile counts as used. */
 		out->expired += __atomic_load_n(&w->expired, __ATOMIC_RELAXED);
 		out->removed += __atomic_load_n(&w->removed, __ATOMIC_RELAXED);
+		out->evicted += __atomic_load_n(&w->evicted, __ATOMIC_RELAXED);
+		out->refused_quota += __atomic_load_n(&w->refused_quota, __ATOMIC_RELAXED);
 		out->refused_full += __atomic_load_n(&w->refused_full, __ATOMIC_RELAXED);
 	}
 	for (uint32_t i = 0; i < t->workers; i++)
 		out->created += __atomic_load_n(&t->worker[i].created, __ATOMIC_RELAXED);
-	int64_t used = (int64_t)(out->created - out->expired - out->removed), half_open = 0;
+	int64_t used = (int64_t)(out->created - out->expired - out->removed - out->evicted), half_open = 0;
 	for (uint32_t i = 0; i < OPEN_SHARDS; i++)
 		half_open += __atomic_load_n(&t->open[i].n, __ATOMIC_RELAXED);
 	out->used = used > 0 ? (uint32_t)used : 0;

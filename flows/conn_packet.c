@@ -105,6 +105,18 @@ segment(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, bool se
 	return TCP_STATE_ESTABLISHED;
 }
 
+/* The first answer, or any packet of DNS, whose halves never settle. */
+static void
+datagram(struct conn_table *t, uint32_t ref)
+{
+	if (ref & 1)
+		conn_mark_answered(t, ref >> 1);
+	if (tuple_is_dns(&t->view.half[ref & ~1u].key))
+		__atomic_fetch_add(&t->view.cold[ref >> 1].datagrams[ref & 1], 1, __ATOMIC_RELAXED);
+	else
+		settle(&t->view.half[ref]);
+}
+
 /* At most once a second, and never backwards: workers' clocks differ a little. */
 static inline void
 refresh(struct conn_half *h, uint32_t seen, uint32_t now_s)
@@ -129,9 +141,8 @@ conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uin
 			return next;
 		if (next == TCP_STATE_SAME)
 			return 0;
-	} else if ((ref & 1) && !(seen & SEEN_SETTLED)) {
-		conn_mark_answered(t, ref >> 1);
-		settle(h);
+	} else if (!(seen & SEEN_SETTLED)) {
+		datagram(t, ref);
 	}
 	refresh(h, seen, now_ms / 1000);
 	return 0;

@@ -113,7 +113,7 @@ look(struct conn_table *t, const struct creation *c, uint32_t *ref)
 }
 
 static void
-fill_half(struct conn_table *t, const struct creation *c, unsigned int i, bool nat, uint32_t seconds)
+fill_half(struct conn_table *t, const struct creation *c, unsigned int i, uint32_t flags, uint32_t seconds)
 {
 	const struct conn_new *n = c->new;
 	struct conn_half *to = &t->view.half[2 * c->id + i];
@@ -124,7 +124,7 @@ fill_half(struct conn_table *t, const struct creation *c, unsigned int i, bool n
 		.dep = {n->dep[i][0], n->dep[i][1], n->dep[i][2]},
 		.stamp = n->stamp[i],
 		.hop = n->hop[i],
-		.seen = changes | (nat ? SEEN_NAT : 0) | seconds,
+		.seen = changes | flags | seconds,
 	};
 	words_store(to, &h, sizeof(h));
 }
@@ -135,8 +135,12 @@ fill(struct conn_table *t, const struct creation *c, uint32_t now_ms)
 	const struct conn_new *n = c->new;
 	struct tuple back = tuple_reversed(&n->orig);
 	bool nat = !tuple_equal(&back, &n->reply);
-	fill_half(t, c, 0, nat, now_ms / 1000);
-	fill_half(t, c, 1, nat, now_ms / 1000);
+	uint8_t proto = (uint8_t)n->orig.net_proto;
+	bool dns = tuple_is_dns(&n->orig);
+	uint32_t flags = nat ? SEEN_NAT : 0;
+	/* That somebody asks is known by now; that he is answered is not. */
+	fill_half(t, c, 0, flags | (proto != IPPROTO_TCP && !dns ? SEEN_SETTLED : 0), now_ms / 1000);
+	fill_half(t, c, 1, flags, now_ms / 1000);
 
 	struct conn_cold cold = {
 		.rule = {n->rule[0], n->rule[1]},
@@ -145,7 +149,8 @@ fill(struct conn_table *t, const struct creation *c, uint32_t now_ms)
 		.owner = n->owner,
 		.scale = {TCP_SCALE_NONE, TCP_SCALE_NONE},
 	};
-	if (half_is_tcp(&t->view.half[2 * c->id])) {
+	cold.datagrams[0] = dns;
+	if (proto == IPPROTO_TCP) {
 		int state = tcp_state_next(TCP_STATE_NONE, n->tcp.flags, false);
 		cold.state = (uint8_t)(state > 0 ? state : TCP_STATE_SYN_SENT);
 		tcp_window_open(cold.tcp, cold.scale, &n->tcp);
@@ -206,6 +211,17 @@ try(struct conn_table *t, unsigned int worker, struct creation *c, uint32_t now_
 	return 0;
 }
 
+static int
+refused(struct conn_table *t, unsigned int worker, const struct creation *c, bool admitted, int rc)
+{
+	if (admitted)
+		quota_leave(t, c->new->owner);
+	if (rc == -EEXIST || rc == -EADDRINUSE)
+		return rc;
+	count(rc == -EDQUOT ? &t->worker[worker].refused_quota : &t->worker[worker].refused_full);
+	return rc == -EDQUOT ? rc : -ENOSPC;
+}
+
 int
 conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref)
 {
@@ -218,19 +234,22 @@ conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n,
 	bucket_prefetch(t, c.hash[0]);
 	bucket_prefetch(t, c.hash[1]);
 	int rc = -EAGAIN;
+	bool admitted = false;
 	for (unsigned int i = 0; i < TRIES && rc == -EAGAIN; i++) {
 		rc = look(t, &c, ref);
-		if (rc != 0)
-			return rc;
+		if (rc == 0 && !admitted) {
+			rc = quota_admit(t, worker, n->owner, now_ms);
+			admitted = rc == 0;
+		}
 		c.insist = i >= PATIENCE;
-		rc = try(t, worker, &c, now_ms);
+		if (rc == 0)
+			rc = try(t, worker, &c, now_ms);
 	}
-	if (rc != 0) {
-		count(&t->worker[worker].refused_full);
-		return -ENOSPC;
-	}
+	if (rc != 0)
+		return refused(t, worker, &c, admitted, rc);
 	*ref = 2 * c.id;
 	count(&t->worker[worker].created);
+	quota_note(t, worker, QUOTA_LIVE, 1);
 	if ((n->orig.net_proto & 0xff) == IPPROTO_TCP)
 		__atomic_fetch_add(&open_shard(t, c.id)->n, 1, __ATOMIC_RELAXED);
 	return 0;
@@ -245,6 +264,8 @@ conn_bury(struct conn_table *t, unsigned int worker, uint32_t id)
 	if (!tuple_equal(&h[0].key, &h[1].key))
 		bucket_erase(t, conn_hash(t, &h[1].key), 2 * id + 1);
 	conn_mark_answered(t, id);
+	quota_leave(t, t->view.cold[id].owner);
+	quota_note(t, worker, QUOTA_LIVE, -1);
 	conn_id_retire(t, worker, id);
 }
 

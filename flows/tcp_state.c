@@ -82,6 +82,12 @@ tcp_state_may_open(uint8_t flags)
 	return segment_of(flags) == SYN;
 }
 
+bool
+tcp_state_may_pick_up(uint8_t flags)
+{
+	return segment_of(flags) == ACK;
+}
+
 const char *
 tcp_state_name(unsigned int state)
 {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <syslog.h>
 
+#include <weft/tcp_state.h>
+
 #include "settings_key.h"
 
 static const struct key_word hugepage_words[] = {
@@ -17,7 +19,13 @@ static const struct key_word role_words[] = {{"nobody", MGMT_NOBODY},
 					     {"admin", MGMT_ADMIN},
 					     {NULL, 0}};
 
+static const struct key_word window_words[] = {{"loose", WINDOWS_LOOSE}, {"strict", WINDOWS_STRICT}, {NULL, 0}};
+
 #define AT(member) offsetof(struct settings, member), sizeof(((struct settings *)0)->member)
+
+#define TIMEOUT(name, member, def, what)                                                                                \
+	{"connections.timeouts." name, KEY_UINT, AT(timeouts.member), 1, CONN_TIMEOUT_MAX, NULL, def, NULL,             \
+	 "Seconds without a packet until the switch forgets " what "."}
 
 const struct key settings_keys[] = {
 	{"workers.cores", KEY_CORES, AT(cores), 1, WEFT_MAX_WORKERS, NULL, NULL,
@@ -39,6 +47,31 @@ const struct key settings_keys[] = {
 	 "Packet buffers, shared by all ports; each takes about 2.3 KiB of `memory.megabytes`."},
 	{"tables.connections", KEY_UINT, AT(connections), 1024, 134217728, NULL, "1048576", NULL,
 	 "How many connections are tracked at once."},
+	{"connections.per_endpoint", KEY_UINT, AT(per_endpoint), 0, 134217728, NULL, NULL,
+	 "a quarter of `tables.connections`",
+	 "How many of them one endpoint may have opened; the node and each remote node count like an endpoint. Beyond it, a "
+	 "connection of its own that was never answered makes room, or the new one is dropped as `connections_quota`. 0: no "
+	 "limit."},
+	{"connections.pickup", KEY_BOOL, AT(pickup), 0, 0, NULL, "false", NULL,
+	 "Whether a TCP segment from the middle of a conversation that the switch does not know, after a restart, may open a "
+	 "connection when policy lets it. Never what goes to a service: its backend cannot be known."},
+	{"connections.tcp_windows", KEY_WORD, AT(tcp_windows), 0, 0, window_words, "\"loose\"", NULL,
+	 "What becomes of a TCP segment outside the window that its receiver offers: `loose` passes it, for its receiver to "
+	 "judge, and learns nothing from it; `strict` drops it as `invalid_window`. A reset is dropped in either case."},
+	TIMEOUT("tcp_syn_sent", tcp[TCP_STATE_SYN_SENT], "30", "a TCP connection that was not answered"),
+	TIMEOUT("tcp_syn_sent2", tcp[TCP_STATE_SYN_SENT2], "30", "a TCP connection that both sides opened at once"),
+	TIMEOUT("tcp_syn_received", tcp[TCP_STATE_SYN_RECV], "30", "a TCP connection whose opener has not acknowledged the answer"),
+	TIMEOUT("tcp_established", tcp[TCP_STATE_ESTABLISHED], "432000", "an established TCP connection (five days)"),
+	TIMEOUT("tcp_fin_wait", tcp[TCP_STATE_FIN_WAIT], "120", "a TCP connection that one side has closed"),
+	TIMEOUT("tcp_close_wait", tcp[TCP_STATE_CLOSE_WAIT], "60", "a TCP connection that one side has closed and the other acknowledged"),
+	TIMEOUT("tcp_last_ack", tcp[TCP_STATE_LAST_ACK], "30", "a TCP connection that both sides have closed"),
+	TIMEOUT("tcp_time_wait", tcp[TCP_STATE_TIME_WAIT], "120", "a TCP connection whose end is acknowledged"),
+	TIMEOUT("tcp_close", tcp[TCP_STATE_CLOSE], "10", "a TCP connection that was reset"),
+	TIMEOUT("udp", udp, "30", "a UDP conversation without an answer"),
+	TIMEOUT("udp_answered", udp_answered, "120", "a UDP conversation with an answer"),
+	TIMEOUT("udp_dns", udp_dns, "10", "a UDP conversation with port 53 that has as many answers as questions"),
+	TIMEOUT("icmp", icmp, "30", "a ping"),
+	TIMEOUT("other", other, "600", "what two addresses say to each other by any other protocol, SCTP included"),
 	{"control.socket", KEY_PATH, AT(socket), 0, 0, NULL, "\"/run/weft/control.sock\"", NULL,
 	 "The control socket. Its folder is created (0750, the same group) when it is missing."},
 	{"control.mode", KEY_MODE, AT(socket_mode), 0, 0, NULL, "\"0660\"", NULL, "The socket's permission bits."},

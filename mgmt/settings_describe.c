@@ -41,8 +41,8 @@ describe_values(FILE *out, const struct key *k)
 static bool
 is_first_of_group(unsigned int i)
 {
-	const char *path = settings_keys[i].path;
-	return i == 0 || strncmp(path, settings_keys[i - 1].path, strcspn(path, ".") + 1) != 0;
+	const char *path = settings_keys[i].path, *before = i > 0 ? settings_keys[i - 1].path : ".";
+	return key_group(path) != key_group(before) || strncmp(path, before, key_group(path) + 1) != 0;
 }
 
 static void
@@ -51,7 +51,7 @@ describe_keys(FILE *out)
 	for (unsigned int i = 0; i < settings_key_count; i++) {
 		const struct key *k = &settings_keys[i];
 		if (is_first_of_group(i))
-			fprintf(out, "\n## %.*s\n", (int)strcspn(k->path, "."), k->path);
+			fprintf(out, "\n## %.*s\n", (int)key_group(k->path), k->path);
 		fprintf(out, "\n### `%s`\n\n%s\n\n- Value: ", k->path, k->help);
 		describe_values(out, k);
 		if (k->def != NULL)
@@ -61,6 +61,29 @@ describe_keys(FILE *out)
 	}
 }
 
+/* True when the group of `path` lies within `outer`'s. */
+static bool
+is_within(const char *path, const char *outer)
+{
+	return key_group(path) > key_group(outer) && strncmp(path, outer, key_group(outer) + 1) == 0;
+}
+
+static int
+depth_of(const char *path)
+{
+	int dots = 0;
+	for (; *path != '\0'; path++)
+		dots += *path == '.';
+	return dots;
+}
+
+static void
+close_groups(FILE *out, const char *path)
+{
+	for (int depth = depth_of(path) - 1; depth >= 0; depth--)
+		fprintf(out, "%.*s};\n", depth, "\t\t\t\t");
+}
+
 /* A file that says what no file says. */
 static void
 describe_example(FILE *out)
@@ -68,16 +91,22 @@ describe_example(FILE *out)
 	fputs("\n## The defaults as a file\n\n```\n", out);
 	for (unsigned int i = 0; i < settings_key_count; i++) {
 		const struct key *k = &settings_keys[i];
-		int dot = (int)strcspn(k->path, ".");
-		if (is_first_of_group(i))
-			fprintf(out, "%.*s = {\n", dot, k->path);
+		const char *before = i > 0 ? settings_keys[i - 1].path : NULL, *name = k->path + key_group(k->path) + 1;
+		int depth = depth_of(k->path);
+		if (is_first_of_group(i)) {
+			bool inner = before != NULL && is_within(k->path, before);
+			size_t from = inner ? key_group(before) + 1 : 0;
+			if (before != NULL && !inner)
+				close_groups(out, before);
+			fprintf(out, "%.*s%.*s = {\n", depth - 1, "\t\t\t\t", (int)(key_group(k->path) - from),
+				k->path + from);
+		}
 		if (k->def != NULL)
-			fprintf(out, "\t%s = %s;\n", k->path + dot + 1, k->def);
+			fprintf(out, "%.*s%s = %s;\n", depth, "\t\t\t\t", name, k->def);
 		else
-			fprintf(out, "\t# %s: %s\n", k->path + dot + 1, k->computed);
-		if (i + 1 == settings_key_count || is_first_of_group(i + 1))
-			fputs("};\n", out);
+			fprintf(out, "%.*s# %s: %s\n", depth, "\t\t\t\t", name, k->computed);
 	}
+	close_groups(out, settings_keys[settings_key_count - 1].path);
 	fputs("```\n", out);
 }
 

@@ -100,6 +100,7 @@ settings_default(struct settings *s)
 		config_destroy(&c);
 	}
 	default_cores(s, false, false);
+	s->per_endpoint = s->connections / 4;
 }
 
 static const char *
@@ -195,39 +196,42 @@ read_text(const char *file, char **out, struct error *e)
 	return 0;
 }
 
-/* The known keys of a group ("workers", its length), or the known groups when group is NULL, for a message. */
+/* The known keys and groups of a group ("workers"), or the known groups when it is "", for a message. */
 static const char *
 known(const char *group, char *buf, size_t size)
 {
-	size_t n = 0, len = group != NULL ? strlen(group) : 0;
+	size_t n = 0, len = strlen(group) + (group[0] != '\0');
 	const char *last = "";
 	buf[0] = '\0';
 	for (unsigned int i = 0; i < settings_key_count && n < size; i++) {
 		const char *path = settings_keys[i].path;
-		size_t dot = strcspn(path, ".");
-		if (group != NULL && (dot != len || strncmp(path, group, len) != 0))
+		if (strncmp(path, group, len > 0 ? len - 1 : 0) != 0 || (len > 0 && path[len - 1] != '.'))
 			continue;
-		if (group == NULL && strncmp(path, last, dot + 1) == 0)
+		size_t word = strcspn(path + len, ".");
+		if (strncmp(path, last, len + word + 1) == 0)
 			continue;
-		n += (size_t)snprintf(buf + n, size - n, "%s%.*s", n > 0 ? ", " : "",
-				      group != NULL ? (int)strlen(path) : (int)dot,
-				      group != NULL ? path + dot + 1 : path);
+		n += (size_t)snprintf(buf + n, size - n, "%s%.*s", n > 0 ? ", " : "", (int)word, path + len);
 		last = path;
 	}
 	return buf;
 }
 
-static int
-read_group(struct settings *s, config_setting_t *group, bool *given, const struct origin *o)
+static bool
+is_group(const char *path)
 {
-	char names[256];
-	const char *name = config_setting_name(group);
+	char names[8];
+	return known(path, names, sizeof(names))[0] != '\0';
+}
+
+static int
+read_group(struct settings *s, config_setting_t *group, const char *name, bool *given, const struct origin *o)
+{
+	char names[512];
 	unsigned int line = config_setting_source_line(group);
-	if (known(name, names, sizeof(names))[0] == '\0')
-		return settings_fail(o, line, "%.60s: unknown group (known: %s)", name,
-				     known(NULL, names, sizeof(names)));
+	if (!is_group(name))
+		return settings_fail(o, line, "%.60s: unknown group (known: %s)", name, known("", names, sizeof(names)));
 	if (config_setting_type(group) != CONFIG_TYPE_GROUP)
-		return settings_fail(o, line, "%s: must be a group: %s = { ... };", name, name);
+		return settings_fail(o, line, "%s: must be a group: %s = { ... };", name, config_setting_name(group));
 	for (int i = 0; i < config_setting_length(group); i++) {
 		config_setting_t *v = config_setting_get_elem(group, (unsigned int)i);
 		const struct key *k = NULL;
@@ -237,13 +241,14 @@ read_group(struct settings *s, config_setting_t *group, bool *given, const struc
 			if (strcmp(settings_keys[j].path, path) == 0)
 				k = &settings_keys[j];
 		}
-		if (k == NULL)
+		if (k == NULL && !is_group(path))
 			return settings_fail(o, config_setting_source_line(v), "%.80s: unknown key (known in %s: %s)",
-					     path, name, names);
-		int rc = settings_decode(s, k, v, o);
+					     path, name, known(name, names, sizeof(names)));
+		int rc = k != NULL ? settings_decode(s, k, v, o) : read_group(s, v, path, given, o);
 		if (rc < 0)
 			return rc;
-		given[k - settings_keys] = true;
+		if (k != NULL)
+			given[k - settings_keys] = true;
 	}
 	return 0;
 }
@@ -252,7 +257,7 @@ int
 settings_read(struct settings *s, const char *file, struct error *e)
 {
 	struct origin o = {file, e};
-	bool given[64] = {false};
+	bool given[SETTINGS_KEY_MAX] = {false};
 	char *text = NULL;
 	config_t c;
 	settings_default(s);
@@ -264,11 +269,17 @@ settings_read(struct settings *s, const char *file, struct error *e)
 	if (rc == 0 && !config_read_string(&c, text))
 		rc = settings_fail(&o, (unsigned int)config_error_line(&c), "%s", config_error_text(&c));
 	config_setting_t *root = config_root_setting(&c);
-	for (int i = 0; rc == 0 && i < config_setting_length(root); i++)
-		rc = read_group(s, config_setting_get_elem(root, (unsigned int)i), given, &o);
-	/* The first two rows of the table. */
+	for (int i = 0; rc == 0 && i < config_setting_length(root); i++) {
+		config_setting_t *group = config_setting_get_elem(root, (unsigned int)i);
+		rc = read_group(s, group, config_setting_name(group), given, &o);
+	}
+	/* What depends on other keys when it is not given. The cores are the first two rows of the table. */
 	if (rc == 0)
 		default_cores(s, given[0], given[1]);
+	for (unsigned int i = 0; rc == 0 && i < settings_key_count; i++) {
+		if (settings_keys[i].offset == offsetof(struct settings, per_endpoint) && !given[i])
+			s->per_endpoint = s->connections / 4;
+	}
 	config_destroy(&c);
 	free(text);
 	return rc;

@@ -4,6 +4,7 @@
 #define WEFT_MGMT_SETTINGS_KEY_H
 
 #include <sched.h>
+#include <string.h>
 
 #include <libconfig.h>
 
@@ -27,7 +28,7 @@ struct key_word {
 };
 
 struct key {
-	const char *path; /* "group.key" */
+	const char *path; /* "group.key" or "group.group.key"; keys of a group stand together, those of an inner one last */
 	enum key_type type;
 	size_t offset, size;
 	long min, max;
@@ -39,6 +40,14 @@ struct key {
 
 extern const struct key settings_keys[];
 extern const unsigned int settings_key_count;
+#define SETTINGS_KEY_MAX 128
+
+/* The length of the path's group: "a.b" of "a.b.c". */
+static inline size_t
+key_group(const char *path)
+{
+	return (size_t)(strrchr(path, '.') - path);
+}
 
 /* Where a value stands, for messages. file NULL: a built-in default. */
 struct origin {

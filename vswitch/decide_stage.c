@@ -155,10 +155,16 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 
 /* What may begin a conversation, once it is known that it may go there at all. */
 static bool
-may_open(const struct packet *p)
+may_open(const struct worker *w, const struct packet *p, const struct verdict *v)
 {
-	if (p->proto == IPPROTO_TCP)
-		return tcp_state_may_open(p->tcp_flags);
+	if (p->proto == IPPROTO_TCP && tcp_state_may_open(p->tcp_flags))
+		return true;
+	if (p->proto == IPPROTO_TCP) {
+		/* What would be translated cannot be picked up: how it was translated is lost. */
+		struct tuple back = tuple_reversed(&p->key);
+		return conn_picks_up(w->conns) && tcp_state_may_pick_up(p->tcp_flags) && v->service == 0 &&
+		       tuple_equal(&back, &v->reply);
+	}
 	if (p->flags & PACKET_ECHO)
 		return p->icmp_type == 8 || p->icmp_type == 128;
 	if (p->proto == IPPROTO_ICMP)
@@ -226,7 +232,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 		conclude(w, b, i, &v);
 		return;
 	}
-	if (!may_open(p)) {
+	if (!may_open(w, p, &v)) {
 		packet_drop(w, b, i, DROP_INVALID_STATE);
 		return;
 	}
@@ -253,7 +259,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 		if (again == AGAIN_NEW || !packet_follow(w, b, i))
 			packet_drop(w, b, i, DROP_INVALID_STATE);
 	} else {
-		packet_drop(w, b, i, rc == -EADDRINUSE ? DROP_NAT_CLASH : DROP_CONNECTIONS_FULL);
+		packet_drop(w, b, i, rc == -EADDRINUSE ? DROP_NAT_CLASH : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);
 	}
 }
 

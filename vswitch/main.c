@@ -106,6 +106,10 @@ start_tables(struct error *e)
 		.workers = s->n_cores,
 		.numa_node = -1,
 		.hugepages = weftd.memory.connections_huge,
+		.timeouts = s->timeouts,
+		.per_owner = s->per_endpoint,
+		.pickup = s->pickup,
+		.strict_windows = s->tcp_windows == WINDOWS_STRICT,
 	};
 	if (rcu_init(WEFT_MAX_WORKERS) < 0 || generation_init() < 0 || hop_init() < 0 || neighbour_init() < 0 || config_init() < 0)
 		return error_set(e, -ENOMEM, "no memory for the tables");

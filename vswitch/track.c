@@ -50,7 +50,7 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 static inline bool
 may_pass(const struct conn_half *half, struct packet *p, uint32_t now_s)
 {
-	return conn_half_stands(half, p->source, &p->hop) && conn_packet_is_quiet(half, p->ref, now_s) &&
+	return conn_half_stands(half, p->source, &p->hop) && conn_packet_is_quiet(half, now_s) &&
 	       p->ip_end - p->l3 <= hop_get(p->hop)->mtu;
 }
 

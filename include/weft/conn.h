@@ -116,12 +116,16 @@ struct conn_new {
 	struct tcp_segment tcp; /* the first segment; unused when not TCP */
 };
 
-/* Seconds without a packet until a connection is forgotten, at most CONN_TIMEOUT_MAX; to the second. Defaults are Linux
- * conntrack's, and stand for each 0. A TCP connection that was never answered keeps TCP_STATE_SYN_SENT's at most. */
+/*
+ * Seconds without a packet until a connection is forgotten, at most CONN_TIMEOUT_MAX; to the second. Defaults stand for each 0;
+ * they are Linux conntrack's, but for half-open TCP connections: those are what floods are made of, and get 30 s, twice what
+ * a client of Linux waits between the first five SYNs. A TCP connection that was never answered keeps
+ * TCP_STATE_SYN_SENT's at most. A UDP connection to port 53 with as many answers as questions keeps udp_dns.
+ */
 #define CONN_TIMEOUT_MAX 2000000u
 struct conn_timeouts {
 	uint32_t tcp[16]; /* by enum tcp_state */
-	uint32_t udp, udp_answered, icmp, other;
+	uint32_t udp, udp_answered, udp_dns, icmp, other;
 };
 
 struct conn_table_options {
@@ -132,6 +136,8 @@ struct conn_table_options {
 	bool hugepages;      /* path lies on a hugetlbfs mount */
 	struct conn_timeouts timeouts; /* all zero: defaults */
 	bool strict_windows; /* refuse every segment that is outside the window, not RST alone */
+	bool pickup;         /* what conn_picks_up() says */
+	uint32_t per_owner;  /* the most that one owner may have opened; 0: no limit */
 };
 
 struct conn_table; /* opaque but for the inline readers below */
@@ -144,7 +150,8 @@ struct conn_view { /* the mapped arrays; constant once created */
 struct conn_stats {
 	uint32_t capacity, used;
 	uint32_t half_open; /* TCP, never answered */
-	uint64_t created, expired, removed, refused_full;
+	uint64_t created, expired, removed, evicted, refused_full, refused_quota;
+	uint32_t per_owner; /* as in the options */
 	size_t bytes; /* mapped */
 };
 
@@ -154,7 +161,11 @@ int conn_table_create(struct conn_table **out, const struct conn_table_options *
 void conn_table_destroy(struct conn_table *t, bool unlink);
 const struct conn_view *conn_view(const struct conn_table *t);
 void conn_table_stats(const struct conn_table *t, struct conn_stats *out); /* any thread; a moment's estimate */
-/* Tests and conn_table_options: Linux conntrack's defaults. */
+/* How many connections the owner (a generation slot) has; any thread. */
+uint32_t conn_owner_used(const struct conn_table *t, uint32_t owner);
+/* May a TCP segment from the middle of a conversation open a connection, where nothing is translated? */
+bool conn_picks_up(const struct conn_table *t);
+/* What stands for 0 in conn_table_options. */
 struct conn_timeouts conn_timeouts_default(void);
 
 /* The table's hash of a tuple, seeded in secret; never 0. */
@@ -170,9 +181,16 @@ uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
 /*
  * Create. 0 and *ref the original half;
  * -EEXIST: somebody was first, *ref is the half that carries orig now (of either direction): follow it instead;
- * -EADDRINUSE: another connection carries `reply` (choose another port); -ENOSPC: the table is full.
+ * -EADDRINUSE: another connection carries `reply` (choose another port);
+ * -EDQUOT: the owner has options.per_owner already; -ENOSPC: the table is full.
  * Two workers that create the same orig (or the same reply) at the same moment: exactly one wins.
  * TCP's caller judges by tcp_state_may_open() whether the segment may open a connection.
+ *
+ * Fairness. An owner at its quota replaces one of its own connections that was never answered, so that whoever is flooded through
+ * still gets his own through; when there is none (in a sample of bounded size), -EDQUOT. The last sixteenth of a table is
+ * for owners that hold no more than the fair share: the most that all could hold at once. They make room for themselves: of
+ * those that hold more, two never-answered connections go, or when half of that sixteenth is used the one that was idle for longest.
+ * Those that hold more replace their own or get -ENOSPC. Owner 0 is nobody: not counted, not evicted.
  */
 int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref);
 
@@ -196,10 +214,9 @@ int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s,
 
 /* The fast path's shortcut: true when conn_packet() would find nothing to note, as for all but one packet of a second that are not TCP. */
 static inline bool
-conn_packet_is_quiet(const struct conn_half *h, uint32_t ref, uint32_t now_s)
+conn_packet_is_quiet(const struct conn_half *h, uint32_t now_s)
 {
-	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_RELAXED);
-	uint32_t settled = ref & 1 ? (uint32_t)HALF_SETTLED << 24 : 0;
+	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_RELAXED), settled = (uint32_t)HALF_SETTLED << 24;
 	return (seen & ((uint32_t)HALF_CLOSED << 24 | settled | 0xffffff)) == (settled | (now_s & 0xffffff)) &&
 	       (h->key.net_proto & 0xff) != IPPROTO_TCP;
 }

@@ -42,6 +42,7 @@
 	X(INVALID_STATE, "invalid_state", "segment that can neither start nor continue a connection")                                \
 	X(INVALID_WINDOW, "invalid_window", "TCP segment outside the window that its receiver offers")                                \
 	X(CONNECTIONS_FULL, "connections_full", "the connection table is full")                                                      \
+	X(CONNECTIONS_QUOTA, "connections_quota", "who opens it has as many connections as one endpoint may have")                    \
 	X(NEW_RATE, "new_rate", "the port opens connections faster than its token bucket allows")                                    \
 	X(NAT_CLASH, "nat_clash", "no free source port for a translated connection")                                                 \
 	X(ICMP_UNRELATED, "icmp_unrelated", "ICMP error that quotes no known connection")                                            \

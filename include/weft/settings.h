@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include <weft/base.h>
+#include <weft/conn.h>
 #include <weft/mgmt.h>
 
 #ifdef __cplusplus
@@ -37,6 +38,11 @@ struct settings {
 	unsigned int mbufs;
 	/* tables = { connections = 1048576; } */
 	unsigned int connections;
+	/* connections = { per_endpoint = 262144; pickup = false; tcp_windows = "loose"; timeouts = { udp = 30; ... }; } */
+	unsigned int per_endpoint;   /* default: a quarter of tables.connections; 0: no limit */
+	bool pickup;
+	enum { WINDOWS_LOOSE, WINDOWS_STRICT } tcp_windows;
+	struct conn_timeouts timeouts;
 	/* control = { socket = "/run/weft/control.sock"; mode = "0660"; group = "weft"; roles = ( { who = "root"; role = "admin"; } ); } */
 	char socket[108];
 	mode_t socket_mode;

@@ -48,6 +48,9 @@ int tcp_state_next(enum tcp_state state, uint8_t flags, bool reply);
 /* True when a segment may be the first of a connection: SYN alone (ECN bits, PSH and URG do not matter). */
 bool tcp_state_may_open(uint8_t flags);
 
+/* True when a segment may come from the middle of a conversation that is older than we are: ACK alone. */
+bool tcp_state_may_pick_up(uint8_t flags);
+
 /* "SYN_SENT"; "NONE" for 0, NULL past the last. */
 const char *tcp_state_name(unsigned int state);
 

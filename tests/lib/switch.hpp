@@ -95,7 +95,8 @@ public:
 		threads_.clear();
 	}
 
-	explicit Switch(unsigned int n_workers = 1, unsigned int capacity = 16384, unsigned int new_per_second = 0, unsigned int new_burst = 0)
+	explicit Switch(unsigned int n_workers = 1, unsigned int capacity = 16384, unsigned int new_per_second = 0, unsigned int new_burst = 0,
+			struct conn_table_options co = {})
 	{
 		eal_start();
 		baseline_ = rte_mempool_avail_count(the_pool);
@@ -105,7 +106,6 @@ public:
 		EXPECT_EQ(hop_init(), 0);
 		EXPECT_EQ(neighbour_init(), 0);
 		EXPECT_EQ(config_init(), 0);
-		struct conn_table_options co = {};
 		co.capacity = capacity, co.workers = n_workers, co.numa_node = -1;
 		EXPECT_EQ(conn_table_create(&conns, &co, &e), 0) << e.text;
 		struct workers_options wo = {};

@@ -196,8 +196,9 @@ TEST(ConnTable, DefaultTimeoutsAreConntracks)
 {
 	conn_timeouts d = conn_timeouts_default();
 	EXPECT_EQ(d.tcp[TCP_STATE_ESTABLISHED], 432000u);
-	EXPECT_EQ(d.tcp[TCP_STATE_SYN_SENT], 120u);
-	EXPECT_EQ(d.tcp[TCP_STATE_SYN_RECV], 60u);
+	EXPECT_EQ(d.tcp[TCP_STATE_SYN_SENT], 30u) << "half-open: shorter than Linux";
+	EXPECT_EQ(d.tcp[TCP_STATE_SYN_RECV], 30u);
+	EXPECT_EQ(d.tcp[TCP_STATE_SYN_SENT2], 30u);
 	EXPECT_EQ(d.tcp[TCP_STATE_FIN_WAIT], 120u);
 	EXPECT_EQ(d.tcp[TCP_STATE_CLOSE_WAIT], 60u);
 	EXPECT_EQ(d.tcp[TCP_STATE_LAST_ACK], 30u);
@@ -205,6 +206,7 @@ TEST(ConnTable, DefaultTimeoutsAreConntracks)
 	EXPECT_EQ(d.tcp[TCP_STATE_CLOSE], 10u);
 	EXPECT_EQ(d.udp, 30u);
 	EXPECT_EQ(d.udp_answered, 120u);
+	EXPECT_EQ(d.udp_dns, 10u);
 	EXPECT_EQ(d.icmp, 30u);
 	EXPECT_EQ(d.other, 600u);
 }
@@ -347,7 +349,7 @@ TEST_F(Table, WhatTheCreatorSaysIsKept)
 			EXPECT_EQ(h.dep[d], 10 * (i + 1) + d);
 		EXPECT_EQ(h.stamp, 100 + i);
 		EXPECT_EQ(h.hop, 200 + i);
-		EXPECT_EQ(conn_half_flags(&h), unsigned(HALF_NAT | HALF_LIVE));
+		EXPECT_EQ(conn_half_flags(&h), unsigned(HALF_NAT | HALF_LIVE | (i == 0 ? HALF_SETTLED : 0)));
 		EXPECT_EQ(seconds(ref + i), T0 / 1000);
 		EXPECT_EQ(cold(ref).rule[i], 300 + i);
 		EXPECT_EQ(cold(ref).scale[i], 0xff);
@@ -363,7 +365,7 @@ TEST_F(Table, WhatTheCreatorSaysIsKept)
 	EXPECT_EQ(conn_find(t, &plain), 0u); // not what an answer looks like
 
 	uint32_t other = create(tuple_number(2));
-	EXPECT_EQ(conn_half_flags(&half(other)), unsigned(HALF_LIVE));
+	EXPECT_EQ(conn_half_flags(&half(other + 1)), unsigned(HALF_LIVE));
 }
 
 TEST_F(Table, SecondCreatorGetsTheFirstOnesHalf)
@@ -930,9 +932,9 @@ TEST_F(Age, ByTcpState)
 	struct {
 		int state;
 		uint32_t seconds;
-	} life[] = {{TCP_STATE_SYN_SENT, 120},  {TCP_STATE_SYN_RECV, 60},   {TCP_STATE_ESTABLISHED, 432000},
+	} life[] = {{TCP_STATE_SYN_SENT, 30},   {TCP_STATE_SYN_RECV, 30},   {TCP_STATE_ESTABLISHED, 432000},
 		    {TCP_STATE_FIN_WAIT, 120},  {TCP_STATE_CLOSE_WAIT, 60}, {TCP_STATE_LAST_ACK, 30},
-		    {TCP_STATE_TIME_WAIT, 120}, {TCP_STATE_CLOSE, 10},      {TCP_STATE_SYN_SENT2, 120}};
+		    {TCP_STATE_TIME_WAIT, 120}, {TCP_STATE_CLOSE, 10},      {TCP_STATE_SYN_SENT2, 30}};
 	for (auto &l : life) {
 		SCOPED_TRACE(tcp_state_name(unsigned(l.state)));
 		uint32_t ref = create(tuple_number(1, IPPROTO_TCP), TCP_BIT_SYN);
@@ -944,7 +946,7 @@ TEST_F(Age, ByTcpState)
 
 TEST_F(Age, AnUnansweredTcpConnectionDoesNotLiveForDays)
 {
-	expect_life(create(tuple_number(1, IPPROTO_TCP), TCP_BIT_ACK), 120);
+	expect_life(create(tuple_number(1, IPPROTO_TCP), TCP_BIT_ACK), 30);
 }
 
 TEST_F(Age, PacketsOfEitherDirectionKeepIt)
@@ -954,6 +956,61 @@ TEST_F(Age, PacketsOfEitherDirectionKeepIt)
 	EXPECT_EQ(conn_age(t, 0, T0 + 58'000, 1000), 0u);
 	conn_packet(t, ref + 1, 0, T0 + 58'000);
 	expect_life(ref, 120, T0 + 58'000);
+}
+
+tuple
+question(uint32_t n)
+{
+	tuple k = tuple_number(n);
+	k.dport = htons(53);
+	return k;
+}
+
+TEST_F(Age, DnsIsOverTenSecondsAfterTheLastAnswer)
+{
+	expect_life(create(question(1)), 30); // never answered
+	uint32_t ref = create(question(2));
+	conn_packet(t, ref + 1, 0, T0 + 4000);
+	expect_life(ref, 10, T0 + 4000);
+
+	ref = create(question(3)); // A and AAAA from one socket
+	conn_packet(t, ref, 0, T0);
+	conn_packet(t, ref + 1, 0, T0);
+	EXPECT_EQ(conn_age(t, 0, T0 + 20'000, 1000), 0u) << "one answer is missing";
+	conn_packet(t, ref + 1, 0, T0 + 20'000);
+	EXPECT_EQ(cold(ref).datagrams[0], 2u);
+	EXPECT_EQ(cold(ref).datagrams[1], 2u);
+	expect_life(ref, 10, T0 + 20'000);
+
+	ref = create(question(4));
+	conn_packet(t, ref + 1, 0, T0);
+	conn_packet(t, ref, 0, T0); // the next question
+	expect_life(ref, 120);
+}
+
+TEST_F(Age, DnsBehindAServiceListensWhereItLikes)
+{
+	conn_new n = new_conn(question(1));
+	n.reply.src = ip_from4(htonl(0x0a0a0a0a));
+	n.reply.sport = htons(5353);
+	uint32_t ref;
+	ASSERT_EQ(conn_create(t, 0, &n, T0, &ref), 0);
+	conn_packet(t, ref + 1, 0, T0);
+	expect_life(ref, 10);
+}
+
+TEST_F(Age, OtherPortsAreNotDns)
+{
+	tuple tcp = question(1), from53 = question(2);
+	tcp.net_proto = tuple_net_proto(1, IPPROTO_TCP);
+	std::swap(from53.sport, from53.dport);
+	uint32_t ref = create(from53);
+	conn_packet(t, ref + 1, 0, T0);
+	expect_life(ref, 120);
+	ref = create(tcp, TCP_BIT_SYN);
+	EXPECT_EQ(conn_packet(t, ref + 1, TCP_BIT_SYN | TCP_BIT_ACK, T0), 0);
+	EXPECT_EQ(conn_packet(t, ref, TCP_BIT_ACK, T0), 0);
+	EXPECT_EQ(conn_age(t, 0, T0 + 3'600'000, 100'000), 0u);
 }
 
 TEST_F(Age, OwnTimeouts)

@@ -14,6 +14,7 @@
 #include <string>
 
 #include <weft/settings.h>
+#include <weft/tcp_state.h>
 
 namespace
 {
@@ -184,11 +185,46 @@ TEST_F(Settings, WordsHaveTheirValues)
 TEST_F(Settings, UnknownKeysAndGroupsAreErrorsWithTheirLine)
 {
 	EXPECT_EQ(refusal("memory = { megabytes = 64; };\n\nwrokers = { };\n"),
-		  "3: wrokers: unknown group (known: workers, memory, tables, control, state, ports, log)");
+		  "3: wrokers: unknown group (known: workers, memory, tables, connections, control, state, ports, log)");
 	EXPECT_EQ(refusal("memory = {\n\tmegabyte = 64;\n};\n"),
 		  "2: memory.megabyte: unknown key (known in memory: hugepages, megabytes, mbufs)");
 	EXPECT_EQ(refusal("log = 3;"), "1: log: must be a group: log = { ... };");
 	EXPECT_EQ(refusal("work = { };").substr(0, 22), "1: work: unknown group");
+}
+
+TEST_F(Settings, ConnectionsAndTheirTimeouts)
+{
+	settings_default(&s);
+	EXPECT_EQ(s.per_endpoint, 262144u);
+	EXPECT_FALSE(s.pickup);
+	EXPECT_EQ(s.tcp_windows, settings::WINDOWS_LOOSE);
+	ASSERT_EQ(read("tables = { connections = 4096; };"), 0);
+	EXPECT_EQ(s.per_endpoint, 1024u) << "a quarter of what there is";
+	ASSERT_EQ(read("connections = { per_endpoint = 0; };"), 0);
+	EXPECT_EQ(s.per_endpoint, 0u);
+	ASSERT_EQ(read("connections = {\n\tpickup = true;\n\ttcp_windows = \"strict\";\n"
+		       "\ttimeouts = { udp = 5; tcp_syn_sent = 7; other = 9; };\n};\ntables = { connections = 8192; };"),
+		  0);
+	EXPECT_TRUE(s.pickup);
+	EXPECT_EQ(s.tcp_windows, settings::WINDOWS_STRICT);
+	EXPECT_EQ(s.timeouts.udp, 5u);
+	EXPECT_EQ(s.timeouts.tcp[TCP_STATE_SYN_SENT], 7u);
+	EXPECT_EQ(s.timeouts.tcp[TCP_STATE_ESTABLISHED], 432000u);
+	EXPECT_EQ(s.timeouts.other, 9u);
+	EXPECT_EQ(s.per_endpoint, 2048u);
+}
+
+TEST_F(Settings, AGroupWithinAGroupIsChecked)
+{
+	EXPECT_EQ(refusal("connections = {\n\ttimeouts = {\n\t\tudp = 0;\n\t};\n};"),
+		  "3: connections.timeouts.udp: 0 is not in 1..2000000");
+	EXPECT_EQ(refusal("connections = { timeouts = 3; };"),
+		  "1: connections.timeouts: must be a group: timeouts = { ... };");
+	EXPECT_EQ(refusal("connections = { timeout = { }; };"),
+		  "1: connections.timeout: unknown key (known in connections: per_endpoint, pickup, tcp_windows, timeouts)");
+	EXPECT_EQ(refusal("connections = { timeouts = { dns = 3; }; };").substr(0, 83),
+		  "1: connections.timeouts.dns: unknown key (known in connections.timeouts: tcp_syn_se");
+	EXPECT_EQ(refusal("timeouts = { udp = 3; };").substr(0, 26), "1: timeouts: unknown group");
 }
 
 TEST_F(Settings, WrongTypesAreNamed)

@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fair under attack: quotas, who makes room in a full table, floods of colliding keys.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "conn.hpp"
+
+namespace
+{
+
+constexpr uint32_t T0 = 5'000'000; // ms
+constexpr uint32_t ATTACKER = 7, VICTIM = 8, OTHER = 9;
+
+struct Quota : ::testing::Test {
+	conn_table *t = nullptr;
+	uint32_t now = T0;
+
+	void
+	open(uint32_t capacity, uint32_t per_owner)
+	{
+		conn_table_options o;
+		memset(&o, 0, sizeof(o));
+		o.capacity = capacity;
+		o.workers = 1;
+		o.numa_node = -1;
+		o.per_owner = per_owner;
+		ASSERT_EQ(conn_table_create(&t, &o, nullptr), 0);
+	}
+	void
+	TearDown() override
+	{
+		conn_table_destroy(t, true);
+	}
+	// Connection number n; every owner has numbers of its own.
+	int
+	create(uint32_t owner, uint32_t n, uint32_t *ref, uint8_t proto = IPPROTO_UDP)
+	{
+		conn_new c = new_conn(tuple_number(owner << 18 | n, proto), proto == IPPROTO_TCP ? TCP_BIT_SYN : 0);
+		c.owner = owner;
+		int rc = conn_create(t, 0, &c, now, ref);
+		if (n % 64 == 0)
+			conn_age(t, 0, now += 10, 0); // grace periods end: there are no readers
+		return rc;
+	}
+	bool
+	is_there(uint32_t owner, uint32_t n, uint8_t proto = IPPROTO_UDP)
+	{
+		tuple k = tuple_number(owner << 18 | n, proto);
+		return conn_find(t, &k) != 0;
+	}
+	void
+	answer(uint32_t ref)
+	{
+		EXPECT_EQ(conn_packet(t, ref + 1, 0, now), 0);
+	}
+	void
+	answered(uint32_t owner, uint32_t n)
+	{
+		uint32_t ref;
+		for (uint32_t i = 0; i < n; i++) {
+			ASSERT_EQ(create(owner, i, &ref), 0) << i;
+			answer(ref);
+		}
+	}
+	conn_stats
+	stats()
+	{
+		conn_stats s;
+		conn_table_stats(t, &s);
+		return s;
+	}
+};
+
+TEST_F(Quota, CountsByOwnerHoweverConnectionsEnd)
+{
+	open(4096, 0);
+	uint32_t ref[4];
+	for (uint32_t i = 0; i < 4; i++)
+		ASSERT_EQ(create(VICTIM, i, &ref[i]), 0);
+	uint32_t again;
+	EXPECT_EQ(create(VICTIM, 0, &again), -EEXIST);
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 4u);
+	EXPECT_EQ(conn_owner_used(t, OTHER), 0u);
+	EXPECT_EQ(conn_owner_used(t, WEFT_MAX_SLOTS), 0u);
+	conn_remove(t, 0, ref[0]);
+	conn_remove(t, 0, ref[0]);
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 3u);
+	EXPECT_EQ(conn_age(t, 0, now + 60'000, 10'000), 3u);
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 0u);
+}
+
+TEST_F(Quota, BeyondItTheNewOneIsRefusedAndNobodyElses)
+{
+	open(4096, 100);
+	answered(VICTIM, 100);
+	uint32_t ref;
+	for (uint32_t i = 100; i < 150; i++)
+		EXPECT_EQ(create(VICTIM, i, &ref), -EDQUOT);
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 100u);
+	EXPECT_EQ(stats().refused_quota, 50u);
+	EXPECT_EQ(stats().refused_full, 0u);
+	EXPECT_EQ(stats().used, 100u);
+	EXPECT_EQ(create(OTHER, 0, &ref), 0);
+	EXPECT_EQ(create(VICTIM, 5, &ref), -EEXIST) << "what it has it keeps";
+	conn_remove(t, 0, ref);
+	EXPECT_EQ(create(VICTIM, 200, &ref), 0);
+	EXPECT_EQ(create(VICTIM, 201, &ref), -EDQUOT);
+}
+
+TEST_F(Quota, NobodyHasNoQuota)
+{
+	open(1024, 100);
+	uint32_t ref;
+	for (uint32_t i = 0; i < 1024; i++)
+		ASSERT_EQ(create(0, i, &ref), 0) << i;
+	EXPECT_EQ(create(0, 2000, &ref), -ENOSPC);
+	EXPECT_EQ(stats().evicted, 0u);
+}
+
+// FAULTS C2: whoever floods, or is made to, replaces what was never answered; his own real connections still come about.
+TEST_F(Quota, AtItWhatWasNeverAnsweredGoesFirst)
+{
+	open(16384, 1000);
+	answered(VICTIM, 200);
+	uint32_t ref, real = 0;
+	for (uint32_t i = 1000; i < 50'000; i++)
+		ASSERT_EQ(create(VICTIM, i, &ref, IPPROTO_TCP), 0) << i;
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 1000u);
+	for (uint32_t i = 0; i < 200; i++)
+		ASSERT_TRUE(is_there(VICTIM, i)) << "an answered one went";
+	for (uint32_t i = 100'000; i < 100'100; i++) { // a handshake amid the flood
+		real += create(VICTIM, i, &ref, IPPROTO_TCP) == 0 &&
+			conn_packet(t, ref + 1, TCP_BIT_SYN | TCP_BIT_ACK, now) == 0;
+	}
+	EXPECT_EQ(real, 100u);
+	EXPECT_EQ(stats().half_open, 1000u - 300);
+}
+
+// FAULTS C1, scaled down, without any quota to help.
+TEST_F(Quota, AFloodFillsTheTableAndOnlyTheFlooderNotices)
+{
+	constexpr uint32_t CAPACITY = 65'536;
+	open(CAPACITY, 0);
+	answered(VICTIM, 2000);
+	answered(OTHER, 300);
+	uint32_t ref, refused = 0;
+	for (uint32_t i = 0; i < 10 * CAPACITY; i++)
+		refused += create(ATTACKER, i % (1 << 18), &ref, IPPROTO_TCP) == -ENOSPC;
+	EXPECT_GT(conn_owner_used(t, ATTACKER), CAPACITY / 2);
+	EXPECT_LE(stats().used, CAPACITY);
+	for (uint32_t i = 0; i < 2000; i++)
+		ASSERT_TRUE(is_there(VICTIM, i));
+	for (uint32_t i = 0; i < 300; i++)
+		ASSERT_TRUE(is_there(OTHER, i));
+	uint32_t ok = 0;
+	for (uint32_t i = 0; i < 10'000; i++) { // and the flood goes on
+		create(ATTACKER, 100'000 + i, &ref, IPPROTO_TCP);
+		if (create(VICTIM, 10'000 + i, &ref) == 0) {
+			ok++;
+			answer(ref);
+		}
+	}
+	EXPECT_EQ(ok, 10'000u);
+	for (uint32_t i = 0; i < 10'000; i++)
+		ASSERT_TRUE(is_there(VICTIM, 10'000 + i));
+	EXPECT_GT(stats().evicted, 5000u);
+}
+
+TEST_F(Quota, WhoHoldsItAllAnsweredGivesTheIdlest)
+{
+	open(4096, 0);
+	answered(VICTIM, 50);
+	uint32_t ref, full = 0, i;
+	for (i = 0; full == 0; i++) {
+		int rc = create(ATTACKER, i, &ref);
+		full += rc != 0;
+		if (rc == 0)
+			answer(ref);
+	}
+	EXPECT_GT(conn_owner_used(t, ATTACKER), 3500u);
+	for (i = 100; i < 1100; i++) {
+		ASSERT_EQ(create(VICTIM, i, &ref), 0) << i;
+		answer(ref);
+	}
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 1050u);
+	for (i = 100; i < 1100; i++)
+		ASSERT_TRUE(is_there(VICTIM, i));
+}
+
+TEST_F(Quota, ABusyOneBelowTheFairShareIsNoOffender)
+{
+	open(65'536, 0);
+	answered(OTHER, 10'000);
+	for (uint32_t small = 20; small < 60; small++)
+		answered(small, 10);
+	uint32_t ref;
+	for (uint32_t i = 0; i < 100'000; i++)
+		create(ATTACKER, i, &ref, IPPROTO_TCP);
+	for (uint32_t i = 20'000; i < 22'000; i++)
+		ASSERT_EQ(create(OTHER, i, &ref), 0) << "a sixth of the table is less than what all could have";
+	for (uint32_t i = 0; i < 10'000; i++)
+		ASSERT_TRUE(is_there(OTHER, i));
+}
+
+TEST_F(Quota, EqualsShareAndANewcomerGetsIn)
+{
+	open(8192, 0);
+	uint32_t ref;
+	for (uint32_t i = 0; i < 8192; i++)
+		for (uint32_t owner = 20; owner < 28; owner++)
+			if (create(owner, i, &ref) == 0)
+				answer(ref);
+	for (uint32_t owner = 20; owner < 28; owner++)
+		EXPECT_GT(conn_owner_used(t, owner), 700u);
+	for (uint32_t i = 0; i < 200; i++) {
+		ASSERT_EQ(create(VICTIM, i, &ref), 0);
+		answer(ref);
+	}
+	EXPECT_EQ(conn_owner_used(t, VICTIM), 200u);
+}
+
+TEST_F(Quota, AfterTheFloodTheTableIsWholeAgain)
+{
+	open(4096, 0);
+	uint32_t ref;
+	for (uint32_t i = 0; i < 40'000; i++)
+		create(ATTACKER, i, &ref, IPPROTO_TCP);
+	conn_age(t, 0, now += 31'000, 100'000);
+	conn_age(t, 0, now += 20, 0);
+	conn_age(t, 0, now += 20, 0);
+	EXPECT_EQ(stats().used, 0u);
+	EXPECT_EQ(stats().half_open, 0u);
+	EXPECT_EQ(conn_owner_used(t, ATTACKER), 0u);
+	for (uint32_t i = 0; i < 4096; i++)
+		ASSERT_EQ(create(0, i, &ref), 0) << i;
+}
+
+// --- FAULTS C3 ---
+
+uint32_t
+crc32c(const void *p, size_t n)
+{
+	uint32_t crc = 0;
+	for (size_t i = 0; i < n; i++)
+		crc = __builtin_ia32_crc32qi(crc, static_cast<const uint8_t *>(p)[i]);
+	return crc;
+}
+
+// Keys that share a bucket of a table of this size under CRC32C of the tuple, as DPDK's rte_hash would have it.
+std::vector<tuple>
+colliding(size_t n, uint32_t buckets)
+{
+	std::vector<tuple> out;
+	for (uint32_t i = 0; out.size() < n; i++) {
+		tuple k = tuple_number(i);
+		if (uint64_t(crc32c(&k, sizeof(k))) * buckets >> 32 == 77)
+			out.push_back(k);
+	}
+	return out;
+}
+
+TEST_F(Quota, KeysThatCollideUnderAPublicHashDoNotUnderOurs)
+{
+	constexpr uint32_t BUCKETS = 4096, N = 2000;
+	open(1 << 15, 0);
+	std::vector<tuple> keys = colliding(N, BUCKETS);
+	std::unordered_map<uint32_t, uint32_t> by_bucket;
+	uint32_t most = 0;
+	for (const tuple &k : keys)
+		most = std::max(most, ++by_bucket[uint32_t(uint64_t(conn_hash(t, &k)) * BUCKETS >> 32)]);
+	EXPECT_LE(most, 8u) << "2000 keys of one bucket lie in 4096 like any others";
+	for (const tuple &k : keys) {
+		conn_new c = new_conn(k);
+		uint32_t ref;
+		ASSERT_EQ(conn_create(t, 0, &c, T0, &ref), 0);
+	}
+	// Nor does it cost more to find them: least time of several rounds, each asked for the same number.
+	auto cost = [&](const std::vector<tuple> &v) {
+		double least = 1e9;
+		for (int round = 0; round < 50; round++) {
+			auto begin = std::chrono::steady_clock::now();
+			for (const tuple &k : v)
+				EXPECT_NE(conn_find(t, &k), 0u);
+			least = std::min(least, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+		}
+		return least;
+	};
+	std::vector<tuple> plain;
+	for (uint32_t i = 0; i < N; i++) {
+		plain.push_back(tuple_number(1 << 27 | i));
+		conn_new c = new_conn(plain.back());
+		uint32_t ref;
+		ASSERT_EQ(conn_create(t, 0, &c, T0, &ref), 0);
+	}
+	EXPECT_LE(cost(keys), 2 * cost(plain));
+}
+
+} // namespace
