@@ -126,3 +126,13 @@ tcp_window_learn(struct tcp_side side[2], uint8_t scale[2], unsigned int dir, co
 	if (window > from_win)
 		store(&from->max_win, window);
 }
+
+bool
+tcp_window_sent(const struct tcp_side side[2], unsigned int dir, uint32_t seq)
+{
+	const struct tcp_side *from = &side[dir];
+	uint32_t window = load(&side[!dir].max_win), behind = window > ACK_AGE_MIN ? window : ACK_AGE_MIN;
+	if (load(&from->max_win) == 0)
+		return true;
+	return seq - (load(&from->end) - behind) <= behind + slack(window);
+}

@@ -24,37 +24,49 @@ struct quote {
 	struct tuple key;
 };
 
-static bool
+/* -1, or why it is no quote that could belong to anything. */
+static int
 parse_quote4(const struct burst *b, uint32_t i, struct quote *q)
 {
 	const struct rte_ipv4_hdr *ip = packet_at(b, i, q->l3);
 	unsigned int ihl = (unsigned int)(ip->version_ihl & 15) * 4;
 	if (ip->version_ihl >> 4 != 4 || ihl < sizeof(*ip))
-		return false;
-	/* A quote of a later fragment has no ports to look up. */
+		return DROP_L4_HEADER;
+	/* A later fragment has no ports to look up; nobody sends errors about one (RFC 1122 3.2.2). */
 	if (ip->fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_OFFSET_MASK))
-		return false;
+		return DROP_ICMP_UNRELATED;
 	q->l4 = (uint16_t)(q->l3 + ihl);
 	q->proto = ip->next_proto_id;
 	q->key.src = ip_from4(ip->src_addr);
 	q->key.dst = ip_from4(ip->dst_addr);
-	return true;
+	return -1;
 }
 
-static bool
+static int
 parse_quote6(const struct burst *b, uint32_t i, struct quote *q)
 {
 	const struct rte_ipv6_hdr *ip = packet_at(b, i, q->l3);
+	struct ip6_chain chain;
 	if ((ip->vtc_flow & rte_cpu_to_be_32(0xf0000000)) != rte_cpu_to_be_32(0x60000000))
-		return false;
-	q->l4 = (uint16_t)(q->l3 + sizeof(*ip));
-	q->proto = ip->proto;
+		return DROP_L4_HEADER;
+	if (ip6_chain(packet_at(b, i, 0), q->l3 + (unsigned int)sizeof(*ip), b->p[i].ip_end, ip->proto, &chain) >= 0)
+		return DROP_L4_HEADER;
+	if (chain.offset != 0)
+		return DROP_ICMP_UNRELATED;
+	q->l4 = chain.l4;
+	q->proto = chain.proto;
 	q->key.src = ip_from6(ip->src_addr);
 	q->key.dst = ip_from6(ip->dst_addr);
-	return true;
+	return -1;
 }
 
 static bool
+has_ports(uint8_t proto)
+{
+	return proto == IPPROTO_TCP || proto == IPPROTO_UDP || proto == IPPROTO_SCTP;
+}
+
+static int
 parse_quote(const struct burst *b, uint32_t i, struct quote *q)
 {
 	const struct packet *p = &b->p[i];
@@ -62,21 +74,72 @@ parse_quote(const struct burst *b, uint32_t i, struct quote *q)
 	unsigned int header = v4 ? sizeof(struct rte_ipv4_hdr) : sizeof(struct rte_ipv6_hdr);
 	q->l3 = (uint16_t)(p->l4 + ICMP_HEADER);
 	if (q->l3 + header > p->ip_end)
-		return false;
-	if (v4 ? !parse_quote4(b, i, q) : !parse_quote6(b, i, q))
-		return false;
+		return DROP_L4_HEADER;
+	int wrong = v4 ? parse_quote4(b, i, q) : parse_quote6(b, i, q);
+	if (wrong >= 0)
+		return wrong;
 	if (q->l4 + 8 > p->ip_end) /* eight bytes of the upper layer are always quoted (RFC 792) */
-		return false;
+		return DROP_L4_HEADER;
 	const uint8_t *l4 = packet_at(b, i, q->l4);
 	q->key.net_proto = tuple_net_proto(packet_network(p), q->proto);
 	q->key.sport = q->key.dport = 0;
 	if (q->proto == (v4 ? IPPROTO_ICMP : IPPROTO_ICMPV6)) {
 		icmp_key(&q->key, l4, !v4);
-	} else if (q->proto == IPPROTO_TCP || q->proto == IPPROTO_UDP || q->proto == IPPROTO_SCTP) {
+	} else if (has_ports(q->proto)) {
 		memcpy(&q->key.sport, l4, 2);
 		memcpy(&q->key.dport, l4 + 2, 2);
 	}
-	return true;
+	return -1;
+}
+
+/* Did the connection send what is quoted, as far as we can tell? `ref` is the half that the error travels by. */
+static bool
+was_sent(const struct worker *w, const struct burst *b, uint32_t i, const struct quote *q, uint32_t ref)
+{
+	const struct conn_cold *cold = &conn_view(w->conns)->cold[ref >> 1];
+	unsigned int dir = !(ref & 1);
+	uint32_t seq;
+	if (dir == 1 && !(__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED))
+		return false;
+	if (q->proto != IPPROTO_TCP)
+		return true;
+	memcpy(&seq, packet_at(b, i, (uint16_t)(q->l4 + 4)), 4);
+	return tcp_window_sent(cold->tcp, dir, rte_be_to_cpu_32(seq));
+}
+
+/* The quoted L4 header, whose checksum follows if it is quoted at all: SCTP's cannot. */
+static void
+translate_quote_l4(uint8_t *l4, unsigned int room, uint8_t proto, const struct tuple *sent, uint32_t delta)
+{
+	const uint16_t now[2] = {sent->sport, sent->dport};
+	uint16_t *udp = (uint16_t *)(l4 + 6);
+	switch (proto) {
+	case IPPROTO_TCP:
+		if (room >= 18)
+			checksum_add(l4 + 16, delta + checksum_delta(l4, now, 1));
+		memcpy(l4, now, 4);
+		break;
+	case IPPROTO_UDP:
+		if (*udp != 0) {
+			checksum_add(udp, delta + checksum_delta(l4, now, 1));
+			if (*udp == 0)
+				*udp = 0xffff;
+		}
+		memcpy(l4, now, 4);
+		break;
+	case IPPROTO_SCTP:
+		memcpy(l4, now, 4);
+		break;
+	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
+		if (now[0] == now[1]) { /* echo; nothing else is translated */
+			uint16_t was;
+			memcpy(&was, l4 + 4, 2);
+			checksum_add(l4 + 2, (proto == IPPROTO_ICMPV6 ? delta : 0) + (uint16_t)~was + now[0]);
+			memcpy(l4 + 4, now, 2);
+		}
+		break;
+	}
 }
 
 /* Make the quote say what the receiver of the error sent: the key of its own direction, before translation. */
@@ -84,28 +147,20 @@ static void
 translate_quote(struct burst *b, uint32_t i, const struct quote *q, const struct tuple *sent)
 {
 	const struct packet *p = &b->p[i];
-	uint8_t *l4 = packet_at(b, i, q->l4);
+	uint32_t delta;
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, q->l3);
-		uint32_t now[2] = {sent->src.w[3], sent->dst.w[3]}, was[2] = {ip->src_addr, ip->dst_addr}, delta = 0;
-		for (int k = 0; k < 2; k++)
-			delta += (uint16_t)~was[k] + (uint32_t)(uint16_t) ~(was[k] >> 16) + (now[k] & 0xffff) + (now[k] >> 16);
-		ip->src_addr = now[0];
-		ip->dst_addr = now[1];
+		const uint32_t now[2] = {sent->src.w[3], sent->dst.w[3]};
+		delta = checksum_delta(&ip->src_addr, now, 2);
+		memcpy(&ip->src_addr, now, sizeof(now));
 		checksum_add(&ip->hdr_checksum, delta);
 	} else {
 		struct rte_ipv6_hdr *ip = packet_at(b, i, q->l3);
+		delta = checksum_delta(ip->src_addr, sent->src.b, 4) + checksum_delta(ip->dst_addr, sent->dst.b, 4);
 		memcpy(ip->src_addr, sent->src.b, 16);
 		memcpy(ip->dst_addr, sent->dst.b, 16);
 	}
-	/* The quote's L4 checksum is left as it was: it covers bytes that are not quoted, and nobody checks it. */
-	if (q->proto == IPPROTO_ICMP || q->proto == IPPROTO_ICMPV6) {
-		if (sent->sport == sent->dport) /* echo; nothing else is translated */
-			memcpy(l4 + 4, &sent->sport, 2);
-	} else if (q->proto == IPPROTO_TCP || q->proto == IPPROTO_UDP || q->proto == IPPROTO_SCTP) {
-		memcpy(l4, &sent->sport, 2);
-		memcpy(l4 + 2, &sent->dport, 2);
-	}
+	translate_quote_l4(packet_at(b, i, q->l4), (unsigned int)(p->ip_end - q->l4), q->proto, sent, delta);
 }
 
 static void
@@ -151,15 +206,16 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 	struct packet *p = &b->p[i];
 	const struct conn_half *half = conn_view(w->conns)->half;
 	struct quote q;
-	if (!parse_quote(b, i, &q) || packet_l4_sum(b, i) != 0xffff) {
-		packet_drop(w, b, i, DROP_L4_HEADER);
+	int wrong = packet_l4_sum(b, i) == 0xffff ? parse_quote(b, i, &q) : DROP_L4_HEADER;
+	if (wrong >= 0) {
+		packet_drop(w, b, i, (enum drop_reason)wrong);
 		return;
 	}
 	/* The error travels against what it quotes: its connection's half is that of the opposite direction. */
 	struct tuple against = tuple_reversed(&q.key);
 	p->hash = conn_hash(w->conns, &against);
 	p->ref = conn_find(w->conns, &against);
-	if (p->ref == 0 || !ip_equal(&p->key.dst, &against.dst)) {
+	if (p->ref == 0 || !ip_equal(&p->key.dst, &against.dst) || !was_sent(w, b, i, &q, p->ref)) {
 		packet_drop(w, b, i, DROP_ICMP_UNRELATED);
 		return;
 	}

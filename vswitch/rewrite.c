@@ -38,6 +38,12 @@ add_to(void *at, uint64_t delta)
 	*field = (uint16_t)~sum_fold((uint16_t)~*field + delta);
 }
 
+uint32_t
+checksum_delta(const void *old, const void *now, unsigned int n)
+{
+	return sum_fold(delta_words(old, now, n));
+}
+
 void
 checksum_add(void *at, uint32_t delta)
 {

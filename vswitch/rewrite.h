@@ -18,6 +18,8 @@ sum_fold(uint64_t sum)
 
 /* Take a one's-complement delta (sum of ~old + new, 16-bit words in memory order) into a checksum field (RFC 1624). */
 void checksum_add(void *field, uint32_t delta);
+/* That delta, for n words of 32 bits; such may be added up, three or four of them. */
+uint32_t checksum_delta(const void *old, const void *now, unsigned int n);
 
 /*
  * The sum of packet i from its L4 header to the end of the IP packet, with the pseudo header of IPv6 or (TCP over IPv4) in front:

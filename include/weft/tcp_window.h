@@ -51,6 +51,9 @@ void tcp_window_open(struct tcp_side side[2], uint8_t scale[2], const struct tcp
 /* May the other side take the segment of side `dir`? A SYN without ACK is for the caller to judge. */
 bool tcp_window_takes(const struct tcp_side side[2], unsigned int dir, const struct tcp_segment *s);
 
+/* Could side `dir` have sent a segment with this number lately? What an ICMP error quotes (RFC 5927 4.1). */
+bool tcp_window_sent(const struct tcp_side side[2], unsigned int dir, uint32_t seq);
+
 /* Note a segment that the other side may take. */
 void tcp_window_learn(struct tcp_side side[2], uint8_t scale[2], unsigned int dir, const struct tcp_segment *s);
 

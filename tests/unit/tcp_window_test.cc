@@ -233,4 +233,24 @@ TEST_F(TcpWindow, PickedUpInTheMiddleOfAScaledConversation)
 	EXPECT_FALSE(takes(1, segment(R, 402'000 + 20'000'000)));
 }
 
+// What an error may quote: what is in flight, or was a window ago.
+TEST_F(TcpWindow, WhatASideMayHaveSent)
+{
+	open(segment(S, 1000));
+	EXPECT_TRUE(tcp_window_sent(side, 0, 1000));
+	EXPECT_FALSE(tcp_window_sent(side, 0, 1000 + 100'000));
+	EXPECT_TRUE(tcp_window_sent(side, 1, 77)) << "nothing was heard of it: nothing is known";
+	ASSERT_TRUE(sends(1, segment(S | A, 5000, 1001)));
+	for (uint32_t seq = 1001; seq < 1001 + 500'000; seq += 4000) {
+		ASSERT_TRUE(sends(0, segment(A, seq, 5001, 4000)));
+		ASSERT_TRUE(sends(1, segment(A, 5001, seq + 4000)));
+		EXPECT_TRUE(tcp_window_sent(side, 0, seq));
+		EXPECT_TRUE(tcp_window_sent(side, 0, seq + 4000)) << "the next one";
+		EXPECT_FALSE(tcp_window_sent(side, 0, seq + 20'000));
+		EXPECT_FALSE(tcp_window_sent(side, 0, seq - 80'000));
+	}
+	EXPECT_FALSE(tcp_window_sent(side, 0, 1001));
+	EXPECT_FALSE(tcp_window_sent(side, 0, 0x80000000));
+}
+
 } // namespace
