@@ -6,28 +6,11 @@
 #include <rte_ip.h>
 #include <rte_tcp.h>
 
-#include <weft/clock.h>
 #include <weft/offload.h>
 #include <weft/pipeline.h>
 
 #include "respond.h"
 #include "rewrite.h"
-
-/* Errors and resets a second and worker (RFC 1812 4.3.2.8, RFC 4443 2.4 f). */
-#define ERRORS_PER_SECOND 1000u
-
-static bool
-may_send_error(struct worker *w)
-{
-	if (clock_passed(w->now_ms, w->icmp_refill_ms, 1000)) {
-		w->icmp_refill_ms = w->now_ms;
-		w->icmp_tokens = ERRORS_PER_SECOND;
-	}
-	if (w->icmp_tokens == 0)
-		return false;
-	w->icmp_tokens--;
-	return true;
-}
 
 /* Source and destination change places, TTL is new; len is what follows the IP header, which loses its options. */
 static void
@@ -186,7 +169,7 @@ respond_error(struct worker *w, struct burst *b, uint32_t i, const struct asker 
 		packet_drop(w, b, i, (enum drop_reason)p->drop);
 		return;
 	}
-	if (!may_send_error(w)) {
+	if (!worker_may_err(w, p->in_port)) {
 		packet_drop(w, b, i, DROP_ICMP_LIMIT);
 		return;
 	}
@@ -236,7 +219,7 @@ respond_reset(struct worker *w, struct burst *b, uint32_t i, const struct asker 
 		packet_drop(w, b, i, (enum drop_reason)p->drop);
 		return;
 	}
-	if (!may_send_error(w)) {
+	if (!worker_may_err(w, p->in_port)) {
 		packet_drop(w, b, i, DROP_ICMP_LIMIT);
 		return;
 	}

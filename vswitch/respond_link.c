@@ -81,6 +81,10 @@ respond_arp(struct worker *w, struct burst *b, uint32_t i, const struct asker *a
 		packet_drop(w, b, i, DROP_ARP);
 		return;
 	}
+	if (!worker_may_answer(w, b->p[i].in_port)) {
+		packet_drop(w, b, i, DROP_LINK_LIMIT);
+		return;
+	}
 	/* To the asker itself, whatever MAC its hop carries: it may ask before it is an endpoint's own. */
 	arp_turn(b, i, &a->gateway_mac);
 	answer_send(b, i);
@@ -236,6 +240,10 @@ respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 	/* A probe for a link-local address is for the pod's own: on its link there is nobody else but us. */
 	if (!solicitation || own || (probe && (r == NULL || ip_is_link_local6(&target))) || (a->tunnel && !local) || target.b[0] == 0xff) {
 		packet_drop(w, b, i, DROP_ND);
+		return;
+	}
+	if (!worker_may_answer(w, p->in_port)) {
+		packet_drop(w, b, i, DROP_LINK_LIMIT);
 		return;
 	}
 	if (probe) {

@@ -267,3 +267,31 @@ worker_may_open(struct worker *w, uint16_t in_port)
 	return rte_meter_srtcm_color_blind_check(&meter->srtcm, &workers.meter_profile, rte_rdtsc(), TOKEN) ==
 	       RTE_COLOR_GREEN;
 }
+
+/* By one worker for one port. Another pod's flood of questions leaves the answers to everybody else's. */
+#define ANSWERS_PER_SECOND 1000u
+
+static bool
+token_take(struct answer_tokens *t, uint32_t now_ms)
+{
+	if (now_ms - t->since_ms >= 1000) {
+		t->since_ms = now_ms;
+		t->left = ANSWERS_PER_SECOND;
+	}
+	if (t->left == 0)
+		return false;
+	t->left--;
+	return true;
+}
+
+bool
+worker_may_err(struct worker *w, uint16_t in_port)
+{
+	return token_take(&w->meter[in_port].error, w->now_ms);
+}
+
+bool
+worker_may_answer(struct worker *w, uint16_t in_port)
+{
+	return token_take(&w->meter[in_port].link, w->now_ms);
+}

@@ -8,8 +8,14 @@
 
 #include <weft/worker.h>
 
+/* What we may still say in this second. */
+struct answer_tokens {
+	uint32_t left, since_ms;
+};
+
 struct port_meter {
 	struct rte_meter_srtcm srtcm;
+	struct answer_tokens error, link;
 };
 
 struct workers {

@@ -30,6 +30,7 @@
 	X(SPOOFED_ARP, "spoofed_arp", "ARP or ND speaks for an address that is not the sender's")                                    \
 	X(ARP, "arp", "malformed ARP, or ARP that needs no answer")                                                                  \
 	X(ND, "nd", "malformed neighbour discovery, or one that needs no answer")                                                    \
+	X(LINK_LIMIT, "link_limit", "ARP or ND that was due an answer, but the port asks too fast")                                  \
 	X(NO_ROUTE, "no_route", "no endpoint, remote or route for the destination")                                                  \
 	X(PORT_PENDING, "port_pending", "the destination endpoint's port does not exist yet")                                        \
 	X(POLICY_INGRESS, "policy_ingress", "denied by policy at the destination")                                                   \

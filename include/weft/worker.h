@@ -99,7 +99,6 @@ struct worker {
 	struct held_packet held[HELD_MAX];
 	unsigned int n_held;
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
-	uint32_t icmp_tokens, icmp_refill_ms; /* errors that may still be sent, see respond.c */
 	struct rte_ring *events;      /* struct policy_event, to the control thread */
 	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */
 	uint32_t aged_ms; /* when neighbours were aged last */
@@ -155,6 +154,9 @@ void worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *const m[]
 struct rte_mbuf *worker_create(struct worker *w, uint16_t in_port);
 /* True when in_port may open one more connection now. */
 bool worker_may_open(struct worker *w, uint16_t in_port);
+/* True when one more packet of in_port may be answered now: by an error or a reset (RFC 1812 4.3.2.8, RFC 4443 2.4 f), by ARP or ND. */
+bool worker_may_err(struct worker *w, uint16_t in_port);
+bool worker_may_answer(struct worker *w, uint16_t in_port);
 
 #ifdef __cplusplus
 }

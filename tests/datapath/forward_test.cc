@@ -71,7 +71,7 @@ TEST_F(Forward, OneBurstOfANewFlowIsOneConnection)
 	EXPECT_EQ(sw.connections(), 1u);
 }
 
-TEST_F(Forward, UdpWithoutChecksumStaysWithout)
+TEST_F(Forward, P11_UdpWithoutChecksumStaysWithout)
 {
 	Packet p = sw.between("a", "b").udp(1, 2).data("x");
 	p.no_l4_sum = true;
@@ -80,7 +80,7 @@ TEST_F(Forward, UdpWithoutChecksumStaysWithout)
 	EXPECT_EQ(get16(f.b, f.l4() + 6), 0);
 }
 
-TEST_F(Forward, AWrongL4ChecksumIsCarriedNotRepaired)
+TEST_F(Forward, P3_AWrongL4ChecksumIsCarriedNotRepaired)
 {
 	Packet p = sw.between("a", "b").udp(1, 2).data("x");
 	p.bad_l4_sum = true;
@@ -126,7 +126,7 @@ TEST_F(Forward, APartialChecksumThatIsNotTheL4HeadersIsCompletedOrDropped)
 	EXPECT_EQ(sw.drops("bad_offload"), 1u);
 }
 
-TEST_F(Forward, EthernetPaddingIsNotPayload)
+TEST_F(Forward, P2_EthernetPaddingIsNotPayload)
 {
 	Bytes f = sw.between("a", "b").udp(1, 2).data("x").bytes();
 	f.resize(60, 0xee);
@@ -135,7 +135,7 @@ TEST_F(Forward, EthernetPaddingIsNotPayload)
 	EXPECT_EQ(sw.take("b").text(), "x");
 }
 
-TEST_F(Forward, TtlOneIsAnsweredNotForwarded)
+TEST_F(Forward, P4_TtlOneIsAnsweredNotForwarded)
 {
 	Packet p = sw.between("a", "b").udp(1000, 2000).data("probe");
 	p.ttl = 1;
@@ -158,7 +158,7 @@ TEST_F(Forward, TtlOneIsAnsweredNotForwarded)
 	EXPECT_EQ(f.checksums(), "");
 }
 
-TEST_F(Forward, TtlOneOfAKnownConnectionToo)
+TEST_F(Forward, P4_TtlOneOfAKnownConnectionToo)
 {
 	sw.send("a", sw.between("a", "b").udp(1000, 2000));
 	sw.take("b");

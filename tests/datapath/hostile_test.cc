@@ -170,7 +170,7 @@ TEST_F(Hostile, IcmpOfTheOtherFamilyIsNone)
 	EXPECT_EQ(sw.drops("l4_header"), 2u) << sw.drops_text();
 }
 
-TEST_F(Hostile, UdpOverIpv6NeedsAChecksum)
+TEST_F(Hostile, P11_UdpOverIpv6NeedsAChecksum)
 {
 	Packet p = sw.to("a", sw.ip6("b")).udp(1, 2).data("x");
 	p.no_l4_sum = true;
@@ -183,7 +183,7 @@ TEST_F(Hostile, UdpOverIpv6NeedsAChecksum)
 	EXPECT_EQ(sw.take("b").text(), "x");
 }
 
-TEST_F(Hostile, EightExtensionHeadersAreFollowed)
+TEST_F(Hostile, P10_EightExtensionHeadersAreFollowed)
 {
 	Packet p = sw.to("a", sw.ip6("b")).udp(5, 6).data("deep");
 	Bytes l4 = p.l4(), chain;

@@ -119,7 +119,7 @@ TEST_F(Icmp, NoErrorsAboutErrors)
 	EXPECT_EQ(sw.drops("ttl"), 1u);
 }
 
-TEST_F(Icmp, ErrorsAreLimited)
+TEST_F(Icmp, P4_ErrorsAreLimited)
 {
 	for (int i = 0; i < 1500; i++) {
 		sw.give("c", sw.to("c", "198.51.100.1").udp((uint16_t)i, 2).bytes());

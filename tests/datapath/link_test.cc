@@ -63,7 +63,7 @@ TEST_F(Link, OnesOwnAddressIsNeverAnswered)
 	EXPECT_EQ(sw.drops("arp"), 2u);
 }
 
-TEST_F(Link, AnArpSenderMustBeTheEndpoint)
+TEST_F(Link, P8_AnArpSenderMustBeTheEndpoint)
 {
 	ask("10.244.1.1", "10.244.1.6");
 	EXPECT_TRUE(sw.nothing("a"));

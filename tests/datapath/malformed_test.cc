@@ -37,7 +37,7 @@ struct Malformed : testing::Test {
 	}
 };
 
-TEST_F(Malformed, Runts)
+TEST_F(Malformed, P1_Runts)
 {
 	for (size_t n : {0, 1, 13})
 		expect_drop("runt", Bytes(n, 0));
@@ -49,7 +49,7 @@ TEST_F(Malformed, Runts)
 	expect_drop("runt", f6);
 }
 
-TEST_F(Malformed, Ethertypes)
+TEST_F(Malformed, P1_Ethertypes)
 {
 	for (uint16_t t : {0x8100, 0x88cc, 0x0100, 0x86ee}) {
 		Bytes f = udp();
@@ -58,7 +58,7 @@ TEST_F(Malformed, Ethertypes)
 	}
 }
 
-TEST_F(Malformed, Ipv4Headers)
+TEST_F(Malformed, P2_P3_P4_Ipv4Headers)
 {
 	expect_drop("ip_header", with(14, {0x44}));          // IHL 4
 	expect_drop("ip_header", with(14, {0x55}));          // version 5
@@ -69,7 +69,7 @@ TEST_F(Malformed, Ipv4Headers)
 	expect_drop("ttl", with(22, {0}));
 }
 
-TEST_F(Malformed, Ipv4Options)
+TEST_F(Malformed, P2_Ipv4Options)
 {
 	Packet p = sw.between("a", "b").udp(7, 8).data("opt");
 	for (size_t n : {4, 20, 40}) {
@@ -82,7 +82,7 @@ TEST_F(Malformed, Ipv4Options)
 	}
 }
 
-TEST_F(Malformed, Addresses)
+TEST_F(Malformed, P6_Addresses)
 {
 	for (const char *from : {"127.0.0.1", "0.0.0.0", "224.0.0.1", "255.255.255.255"}) {
 		Packet p = sw.between("a", "b").udp(1, 2);
@@ -102,7 +102,7 @@ TEST_F(Malformed, Addresses)
 	expect_drop("bad_address", mapped.bytes(), "IPv4-mapped on the wire");
 }
 
-TEST_F(Malformed, L4Headers)
+TEST_F(Malformed, P2_L4Headers)
 {
 	expect_drop("l4_header", sw.between("a", "b").raw(6, Bytes(19, 0)).bytes());
 	Bytes tcp = sw.between("a", "b").tcp(1, 2, 2).bytes();
@@ -136,7 +136,7 @@ static Bytes chain(Switch &sw, std::vector<uint8_t> kinds, size_t each = 8, uint
 	return p.raw(kinds[0], out).bytes();
 }
 
-TEST_F(Malformed, Ipv6ExtensionHeaders)
+TEST_F(Malformed, P10_Ipv6ExtensionHeaders)
 {
 	for (auto kinds : std::vector<std::vector<uint8_t>>{{0}, {60}, {43}, {51}, {0, 60, 43, 51, 60}}) {
 		sw.give("a", chain(sw, kinds));

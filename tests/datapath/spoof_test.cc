@@ -15,7 +15,7 @@ struct Spoof : testing::Test {
 	}
 };
 
-TEST_F(Spoof, AForeignMacIsDropped)
+TEST_F(Spoof, P6_AForeignMacIsDropped)
 {
 	Packet p = sw.between("a", "b").udp(1, 2);
 	p.src = "02:00:00:00:01:99";
@@ -24,7 +24,7 @@ TEST_F(Spoof, AForeignMacIsDropped)
 	EXPECT_EQ(sw.drops("spoofed_mac"), 1u);
 }
 
-TEST_F(Spoof, AForeignAddressIsDropped)
+TEST_F(Spoof, P6_AForeignAddressIsDropped)
 {
 	for (const char *from : {"10.244.1.7", "10.244.9.9", "198.51.100.1"}) {
 		Packet p = sw.between("a", "b").udp(1, 2);

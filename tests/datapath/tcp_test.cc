@@ -43,7 +43,7 @@ TEST_F(Tcp, AWholeLife)
 	EXPECT_EQ(sw.drops("invalid_state"), 0u);
 }
 
-TEST_F(Tcp, WhatCannotBeginAConversationCreatesNothing)
+TEST_F(Tcp, P7_WhatCannotBeginAConversationCreatesNothing)
 {
 	for (int flags : std::vector<int>{0, ACK, FIN, RST, SYN | ACK, SYN | FIN, SYN | RST, FIN | PSH | URG, PSH | ACK, RST | ACK})
 		EXPECT_FALSE(passes("a", "b", (uint8_t)flags)) << flags;
@@ -51,7 +51,7 @@ TEST_F(Tcp, WhatCannotBeginAConversationCreatesNothing)
 	EXPECT_EQ(sw.drops("invalid_state"), 10u);
 }
 
-TEST_F(Tcp, ASynOnAClosedConversationOpensANewOne)
+TEST_F(Tcp, P11_ASynOnAClosedConversationOpensANewOne)
 {
 	establish();
 	passes("a", "b", FIN | ACK);

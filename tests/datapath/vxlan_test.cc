@@ -108,7 +108,7 @@ TEST_F(Vxlan, APartialChecksumIsCompletedInside)
 	EXPECT_EQ(sw.take("uplink0").inner().checksums(), "");
 }
 
-TEST_F(Vxlan, FromTheRemoteNode)
+TEST_F(Vxlan, X5_FromTheRemoteNode)
 {
 	arrive(outer(inner().bytes()));
 	Frame f = sw.take("a");
@@ -130,7 +130,7 @@ TEST_F(Vxlan, Ipv6Inside)
 	EXPECT_EQ(sw.take("a").from(), "fd00:244:2::10");
 }
 
-TEST_F(Vxlan, WhatIsNotToBeBelieved)
+TEST_F(Vxlan, X1_X2_X5_WhatIsNotToBeBelieved)
 {
 	Bytes in = inner().bytes();
 	expect_drop("vxlan_vni", outer(in, 101));
@@ -151,7 +151,7 @@ TEST_F(Vxlan, WhatIsNotToBeBelieved)
 	expect_drop("fragment", p);
 }
 
-TEST_F(Vxlan, InnerSourcesMustLiveBehindTheirVtep)
+TEST_F(Vxlan, X3_InnerSourcesMustLiveBehindTheirVtep)
 {
 	sw.remote("node-3", "192.0.2.3", "10.244.3.0/24");
 	expect_drop("spoofed_ip", outer(inner("10.244.3.10").bytes()));  // another VTEP's
