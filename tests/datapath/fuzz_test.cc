@@ -4,6 +4,7 @@
 #include <chrono>
 #include <random>
 
+#include "fragments.hpp"
 #include "switch.hpp"
 
 using namespace weft;
@@ -14,6 +15,7 @@ struct Fuzz : testing::Test {
 	Switch sw{1, 65536};
 	std::mt19937 rng{20260131};
 	std::vector<Bytes> endpoint, host, uplink;
+	uint64_t pieces = 0; // fragments that b got
 
 	uint32_t below(size_t n) { return n == 0 ? 0 : rng() % (uint32_t)n; }
 
@@ -81,7 +83,18 @@ struct Fuzz : testing::Test {
 			out.push_back(t.tcp(1000, 80, 2).data(below(200)).bytes());
 			out.push_back(e.echo((uint16_t)below(3), 1).data(below(900)).bytes());
 			out.push_back(s.raw(132, Bytes(12 + below(20), 7)).bytes());
+			// Datagrams in pieces, of few names and two ways of cutting, so that they meet, overlap and complete each other.
+			for (uint32_t id = 1; id <= 2; id++) {
+				Packet d = p, c = p, g = p;
+				for (const Bytes &f : split(d.udp(1000, 53).data(400), 160 + 8 * below(2), id))
+					out.push_back(f);
+				for (const Bytes &f : split(c.tcp(1001, 80, 2).data(200), 80, id + 2))
+					out.push_back(f);
+				for (const Bytes &f : split(g.echo(5, 1).data(300), 152, id + 4))
+					out.push_back(f);
+			}
 			if (is6(dst)) {
+				out.push_back(split(Packet(p).udp(1000, 53).data(40), 999, 9).front()); // RFC 6946
 				out.push_back(chained(u, {0, 43, 60}));
 				out.push_back(chained(t, {60, 51, 60, 0, 60}));
 				out.push_back(solicit(p, dst));
@@ -175,6 +188,7 @@ struct Fuzz : testing::Test {
 		sw.take_all("a");
 		for (const Frame &f : sw.take_all("b")) {
 			EXPECT_TRUE(f.dst() == sw.mac("b")) << f.dst().text();
+			pieces += f.v4() ? (get16(f.b, 20) & 0x3fff) != 0 : f.v6() && f.b.size() > 60 && f.b[20] == 44;
 			if (f.v4() && f.from() == sw.ip("b"))
 				ADD_FAILURE() << "b hears itself";
 		}
@@ -207,4 +221,13 @@ TEST_F(Fuzz, MutatedFramesNeverHurt)
 	EXPECT_EQ(t.difference, 0);
 	EXPECT_GE(t.rx, frames);
 	EXPECT_GT(t.tx, frames / 100) << "some of it must have been good: " << sw.drops_text();
+	EXPECT_GT(pieces, frames / 1000) << sw.drops_text();
+	for (const char *reason : {"fragment", "fragment_tiny", "fragment_overlap", "fragment_duplicate"})
+		EXPECT_GT(sw.drops(reason), 0u) << reason << ": " << sw.drops_text();
+	usleep(2100 * 1000);
+	sw.settle(1000);
+	collect();
+	workers_totals(&t);
+	EXPECT_EQ(t.held, 0u) << "nothing waits for ever";
+	EXPECT_EQ(t.difference, 0);
 }
