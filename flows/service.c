@@ -77,6 +77,21 @@ service_admits(const struct service_port *p, const struct ip *client, bool outsi
 	return false;
 }
 
+uint32_t
+service_hash_client(const struct service_port *p, const struct ip *client)
+{
+	uint64_t h = mix64_add(p->id, client->q[0]);
+	return (uint32_t)(mix64_add(h, client->q[1]) >> 32);
+}
+
+const struct backend *
+service_prefer(const struct service_port *p, const struct ip *dst, enum service_range range, uint32_t id)
+{
+	const struct backend *b = id != 0 ? service_backend(p, id) : NULL;
+	uint8_t takes = range == SERVICE_LOCAL ? BACKEND_TAKES_LOCAL : BACKEND_TAKES;
+	return b != NULL && b->flags & takes && ip_is4(&b->ip) == ip_is4(dst) ? b : NULL;
+}
+
 const struct backend *
 service_choose(const struct service_port *p, const struct ip *dst, enum service_range range, uint32_t hash)
 {

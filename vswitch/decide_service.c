@@ -21,9 +21,12 @@ static const struct backend *
 choose(struct decision *d, const struct service_port *port, bool outside)
 {
 	const struct ip *dst = &d->key->tuple.dst;
-	uint32_t hash = service_hash(&d->key->tuple);
+	bool sticky = port->spec->session_affinity_seconds != 0;
+	uint32_t hash = sticky ? service_hash_client(port, &d->key->tuple.src) : service_hash(&d->key->tuple);
 	enum service_range range = service_range_for(port, outside);
-	const struct backend *b = service_choose(port, dst, range, hash);
+	const struct backend *b = sticky ? service_prefer(port, dst, range, d->key->preferred) : NULL;
+	if (b == NULL)
+		b = service_choose(port, dst, range, hash);
 	if (b != NULL)
 		return b;
 	if (range == SERVICE_LOCAL && service_choose(port, dst, SERVICE_ALL, hash) != NULL)

@@ -220,7 +220,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 
 	key_of_packet(p, &key);
 	w->count.decided++;
-	decide(b->config, &key, &v);
+	decide_sticky(w, b->config, &key, &v);
 	if (v.action != VERDICT_FORWARD) {
 		if (denied_by_policy(&v))
 			policy_note(w, &p->key, &v);
@@ -244,6 +244,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
 		policy_note(w, &p->key, &v);
+		affinity_remember(w, &key, &v);
 		p->hop = v.hop[0];
 		if (packet_fits(b, i))
 			burst_move(b, i, STAGE_REWRITE);

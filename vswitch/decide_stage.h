@@ -3,6 +3,7 @@
 #ifndef VSWITCH_DECIDE_STAGE_H
 #define VSWITCH_DECIDE_STAGE_H
 
+#include <weft/decide.h>
 #include <weft/packet.h>
 #include <weft/worker.h>
 
@@ -22,5 +23,10 @@ bool packet_fits(struct burst *b, uint32_t i);
  */
 enum again { AGAIN_FOLLOW, AGAIN_DONE, AGAIN_NEW };
 enum again decide_again(struct worker *w, struct burst *b, uint32_t i);
+
+/* decide_affinity.c: decide() for a new connection, keeping to the backend that the client was given before. */
+void decide_sticky(const struct worker *w, const struct config *c, struct decide_key *key, struct verdict *v);
+/* Note whom the client was given, now that the connection is there. */
+void affinity_remember(struct worker *w, const struct decide_key *key, const struct verdict *v);
 
 #endif

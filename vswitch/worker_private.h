@@ -24,6 +24,7 @@ struct workers {
 	pthread_t thread[WEFT_MAX_WORKERS];
 	struct workers_options options;
 	uint8_t rx_worker[WEFT_MAX_PORTS][PORT_MAX_QUEUES]; /* who polls a queue by the newest plan, atomic */
+	struct affinity *affinity;
 	bool meter_on;
 	struct rte_meter_srtcm_profile meter_profile; /* of one worker: its share of the rate */
 };

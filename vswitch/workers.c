@@ -10,6 +10,7 @@
 #include <rte_lcore.h>
 #include <rte_rcu_qsbr.h>
 
+#include <weft/affinity.h>
 #include <weft/clock.h>
 #include <weft/rcu.h>
 #include <weft/rule_count.h>
@@ -115,6 +116,7 @@ worker_new(unsigned int id, const struct workers_options *o)
 	w->numa = numa;
 	w->now_ms = clock_ms();
 	w->conns = o->conns;
+	w->affinity = workers.affinity;
 	w->pool = o->pool(numa);
 	w->port = node_alloc(PORT_COUNTERS_SIZE, numa);
 	w->tx = node_alloc(TX_SIZE, numa);
@@ -138,6 +140,16 @@ worker_new(unsigned int id, const struct workers_options *o)
 	return w;
 }
 
+/* A client with affinity has several connections: one entry to eight of them, 16 MiB at most. */
+static uint32_t
+affinity_size(const struct conn_table *conns)
+{
+	struct conn_stats s = {0};
+	if (conns != NULL)
+		conn_table_stats(conns, &s);
+	return RTE_MAX(4096u, RTE_MIN(s.capacity / 8, 1u << 20));
+}
+
 int
 workers_start(const struct workers_options *o, struct error *e)
 {
@@ -147,6 +159,8 @@ workers_start(const struct workers_options *o, struct error *e)
 	workers.options = *o;
 	if (rule_count_init(o->n) < 0)
 		return error_set(e, -ENOMEM, "no memory for the counters of rules");
+	if (affinity_create(&workers.affinity, affinity_size(o->conns)) < 0)
+		return error_set(e, -ENOMEM, "no memory for session affinity");
 	workers.meter_on = o->new_per_second != 0 && meter_profile_init(&workers.meter_profile,
 									RTE_MAX(1u, o->new_per_second / o->n),
 									RTE_MAX(1u, o->new_burst / o->n)) == 0;
@@ -201,6 +215,7 @@ workers_stop(void)
 		rte_rcu_qsbr_thread_unregister(rcu_var(), i);
 		worker_free(workers.w[i]);
 	}
+	affinity_destroy(workers.affinity);
 	memset(&workers, 0, sizeof(workers));
 	rule_count_fini();
 }

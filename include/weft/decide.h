@@ -28,6 +28,8 @@ struct decide_key {
 	uint32_t service, backend;
 	struct tuple went;      /* what its answers look like on arrival */
 	bool established;       /* only its backend can continue it: TCP and SCTP that were answered */
+	/* Session affinity: the backend that the client was given last; 0: none. It is kept to if it takes new connections. */
+	uint32_t preferred;
 };
 
 /* What policy had to say of one direction. */

@@ -100,6 +100,10 @@ bool service_in_cidr(const struct service_tables *s, const struct ip *ip);
 /* The public, fixed hash that chooses: over source and destination address, ports and protocol. The same on every node. */
 struct tuple;
 uint32_t service_hash(const struct tuple *t);
+/* With session affinity: over the client's address and the service port alone, so that a client has one backend from the start. */
+uint32_t service_hash_client(const struct service_port *p, const struct ip *client);
+/* A backend that a client should come back to, if it takes new connections of this range and family; else NULL. */
+const struct backend *service_prefer(const struct service_port *p, const struct ip *dst, enum service_range range, uint32_t id);
 
 /* Does the traffic policy want local backends only? `outside`: the client is neither a pod nor the node (Kubernetes: a pod or the
  * node that uses an address from outside is sent to any backend, whatever externalTrafficPolicy says). */

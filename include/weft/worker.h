@@ -87,6 +87,7 @@ struct worker {
 	uint32_t now_ms;
 	struct poll_list *poll;       /* published by the control thread, atomic */
 	struct conn_table *conns;
+	struct affinity *affinity;    /* of all workers together */
 	struct rte_mempool *pool;     /* for packets that we create */
 	struct rte_ring *inbox;       /* packets of other workers for queues that we own; mbuf->port is the port's id */
 	struct rte_ring *fragment_inbox; /* received by other workers, of datagrams that we keep; see vswitch/fragment.c */

@@ -487,6 +487,107 @@ TEST_F(Service, OneSourcePortToTheServiceAndToItsBackend)
 	EXPECT_EQ(sw.take("c").from(), VIP);
 }
 
+// --- session affinity ---
+
+struct ServiceAffinity : Service {
+	// To whom a new connection of c goes.
+	std::string goes(const std::string &vip = VIP, uint16_t port = 53)
+	{
+		Frame f;
+		sw.send("c", sw.to("c", vip).udp(++source, port));
+		return who(&f);
+	}
+	std::string other(const std::string &pod) { return pod == "s1" ? "10.244.1.12" : "10.244.1.11"; }
+	uint16_t source = 3000;
+	const std::string three = "{\"ip\":\"10.244.1.11\"},{\"ip\":\"10.244.1.12\"},{\"ip\":\"10.244.1.13\"}";
+	const std::string sticky = ",\"sessionAffinitySeconds\":100";
+};
+
+TEST_F(ServiceAffinity, AClientKeepsItsBackendWhenOthersAreAdded)
+{
+	service({"10.244.1.11"}, sticky);
+	EXPECT_EQ(goes(), "s1");
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"}, sticky);
+	for (int k = 0; k < 30; k++)
+		EXPECT_EQ(goes(), "s1");
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"});
+	std::set<std::string> without;
+	for (int k = 0; k < 30; k++)
+		without.insert(goes());
+	EXPECT_EQ(without.size(), 3u) << "or the test would prove nothing";
+}
+
+TEST_F(ServiceAffinity, ABackendThatIsNotReadyIsLeftForGood)
+{
+	for (const char *state : {"notReady", "draining", "terminating"}) {
+		service({"10.244.1.11"}, sticky);
+		EXPECT_EQ(goes(), "s1");
+		service({std::string("{\"ip\":\"10.244.1.11\",\"state\":\"") + state + "\"}", "10.244.1.12"}, sticky);
+		EXPECT_EQ(goes(), "s2") << state;
+		service({"10.244.1.11", "10.244.1.12"}, sticky);
+		for (int k = 0; k < 20; k++)
+			EXPECT_EQ(goes(), "s2") << state << ": the new choice was noted";
+		service({"10.244.1.11"}, sticky);
+		EXPECT_EQ(goes(), "s1") << state << ": and left as well when it is gone";
+	}
+}
+
+TEST_F(ServiceAffinity, EveryClientAndEveryPortForItself)
+{
+	service({"10.244.1.11"}, sticky);
+	goes();
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"}, sticky);
+	std::set<std::string> of_others;
+	for (int k = 20; k < 50; k++) {
+		std::string pod = "p" + std::to_string(k);
+		sw.pod(pod, "10.244.1." + std::to_string(k));
+		sw.send(pod, sw.to(pod, VIP).udp(1000, 53));
+		Frame f;
+		std::string first = who(&f);
+		of_others.insert(first);
+		sw.send(pod, sw.to(pod, VIP).udp(1001, 53));
+		EXPECT_EQ(who(&f), first);
+	}
+	EXPECT_EQ(of_others.size(), 3u);
+}
+
+TEST_F(ServiceAffinity, AllAddressesOfAPortShareIt)
+{
+	auto put = [&](const std::string &backends) {
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"s\",\"network\":\"default\",\"ips\":[\"10.96.0.30\"],\"loadBalancerIPs\":[\"198.51.100.1\"],"
+				     "\"ports\":[{\"protocol\":\"UDP\",\"port\":53,\"nodePort\":30053}],\"backends\":[" +
+				     backends + "]" + sticky + "}"))
+			<< sw.error;
+	};
+	put("{\"ip\":\"10.244.1.12\"}");
+	EXPECT_EQ(goes("10.96.0.30"), "s2");
+	put(three);
+	for (int k = 0; k < 10; k++) {
+		EXPECT_EQ(goes("10.96.0.30"), "s2");
+		EXPECT_EQ(goes("198.51.100.1"), "s2");
+		EXPECT_EQ(goes("192.0.2.1", 30053), "s2");
+	}
+}
+
+TEST_F(ServiceAffinity, IsOverAfterItsTimeAndRefreshedByNewConnections)
+{
+	std::string second = ",\"sessionAffinitySeconds\":2";
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"}, second);
+	std::string by_address = goes(); // what the client's address alone leads to
+	service({other(by_address)}, second);
+	std::string first = goes();
+	EXPECT_NE(first, by_address);
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"}, second);
+	for (int k = 0; k < 3; k++) {
+		usleep(900000);
+		sw.settle();
+		EXPECT_EQ(goes(), first) << "refreshed, 2.7 s in all";
+	}
+	usleep(4200000);
+	sw.settle(); // the worker looks at the clock now and then
+	EXPECT_EQ(goes(), by_address) << "forgotten";
+}
+
 // --- addresses of every kind, and which backends each leads to ---
 
 struct ServiceScope : Service {
