@@ -157,6 +157,7 @@ put_delegated(struct config_txn *t, enum kind kind, const union spec *spec, stru
 	case KIND_ADDRESS_SET:
 		return address_set_put(&t->c->policy, &t->txn, network, &spec->address_set, config_bump, t, e);
 	default:
+		admission_cover(t, &spec->policy);
 		return policy_put(&t->c->policy, &t->txn, network, &spec->policy, config_bump, t, e);
 	}
 }
@@ -199,8 +200,10 @@ config_patch(struct config_txn *t, enum kind kind, const union spec *spec, const
 	struct policy_tables *p = &t->c->policy;
 	assert(kind == KIND_ADDRESS_SET || kind == KIND_POLICY);
 	object_put(t, kind, spec, NULL);
-	if (kind == KIND_POLICY)
+	if (kind == KIND_POLICY) {
+		admission_cover(t, &spec->policy);
 		return policy_patch(p, &t->txn, spec->name, patch->edits, patch->n_edits, config_bump, t, e);
+	}
 	return address_set_patch(p, &t->txn, spec->name, patch->add, patch->remove, config_bump, t);
 }
 
@@ -236,6 +239,7 @@ config_check(struct config_txn *t, struct error *e)
 	if (rc < 0)
 		return rc;
 	endpoints_touch(t);
+	admission_touch(t);
 	remotes_touch(t);
 	endpoints_take_out(t);
 	remotes_take_out(t);
@@ -274,6 +278,7 @@ release(struct config_txn *t)
 	free(t->routed.v);
 	free(t->host_meant.v);
 	free(t->idle.v);
+	free(t->covered.v);
 	free(t);
 }
 

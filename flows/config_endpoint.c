@@ -64,6 +64,7 @@ take_out(struct config_txn *t, const struct change *ch)
 	for (uint32_t i = 0; i < spec->prefixes.n; i++)
 		fib_remove(t, ep->network, &spec->prefixes.v[i], spec);
 	config_bump(t, ep->slot);
+	t->b->n_closed -= ep->closed;
 	txn_retire(&t->txn, (void *)(uintptr_t)ep);
 	if (ch->now != NULL)
 		return;
@@ -171,6 +172,8 @@ put_in(struct config_txn *t, const struct change *ch, struct error *e)
 	ep->gateway_mac = t->c->network[network]->gateway_mac;
 	ep->anti_spoof = spec->anti_spoof;
 	ep->spec = spec;
+	ep->closed = admission_closed(t, spec, base);
+	t->b->n_closed += ep->closed;
 	object_compiled(ch, ep);
 	int rc = claim_port(t, ch, e);
 	if (rc == 0)

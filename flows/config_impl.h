@@ -45,6 +45,7 @@ struct config_builder {
 	struct lpm shadow;   /* as the fib: routes that would serve if the one in the fib went */
 	struct lpm underlay; /* network 0: struct underlay_route */
 	const struct config_object *host, *uplink, *self;
+	uint32_t n_closed;   /* endpoints that are not admitted yet */
 };
 
 struct port_user {
@@ -92,6 +93,8 @@ struct config_txn {
 	struct vector routed;     /* struct lpm_key: fib entries that may differ */
 	struct vector host_meant; /* struct prefix: host_fib entries that may differ */
 	struct vector idle;       /* struct tunnel_key: lost their last use */
+	struct vector covered;    /* config_admit.c: what policies of this transaction select */
+	bool covered_sorted;
 	bool host_changed, uplink_changed, node_ips_changed, checked;
 	struct service_locality locality; /* what service_change_of points to */
 	enum kind culprit_kind;
@@ -166,6 +169,14 @@ void endpoints_touch(struct config_txn *t);
 void endpoints_take_out(struct config_txn *t);
 int endpoints_put_in(struct config_txn *t, struct error *e);
 const struct port_user *port_user_find(const struct config *c, const char *port);
+
+/* config_admit.c */
+/* A Policy that this transaction brings. */
+void admission_cover(struct config_txn *t, const struct spec_policy *p);
+/* Endpoints that are closed and that policies of this transaction select. */
+void admission_touch(struct config_txn *t);
+/* Is the endpoint that comes closed? `base`: what it was, or NULL. */
+bool admission_closed(struct config_txn *t, const struct spec_endpoint *spec, const struct endpoint *base);
 
 /* config_service.c */
 struct service_change service_change_of(struct config_txn *t);

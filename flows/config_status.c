@@ -2,9 +2,12 @@
 #include "config_impl.h"
 
 static void
-endpoint_status(const struct config *c, const struct spec_endpoint *spec, char *buf, size_t size)
+endpoint_status(const struct config *c, const struct config_object *o, char *buf, size_t size)
 {
-	if (spec->port == NULL)
+	const struct spec_endpoint *spec = &o->spec->endpoint;
+	if (o->compiled != NULL && ((const struct endpoint *)o->compiled)->closed)
+		snprintf(buf, size, "closed: no transaction has covered it yet: apply a Policy that selects it, or it with admit open");
+	else if (spec->port == NULL)
 		snprintf(buf, size, "pending: no port is named");
 	else if (object_find(c, KIND_PORT, spec->port) == NULL)
 		snprintf(buf, size, "pending: port %s does not exist", spec->port);
@@ -61,7 +64,7 @@ config_object_status(enum kind kind, const char *name, char *buf, size_t size)
 		return;
 	switch (kind) {
 	case KIND_ENDPOINT:
-		endpoint_status(c, &o->spec->endpoint, buf, size);
+		endpoint_status(c, o, buf, size);
 		break;
 	case KIND_REMOTE:
 		remote_status(c, &o->spec->remote, buf, size);

@@ -78,6 +78,9 @@ static bool
 is_there(const struct object *old, const char *owner, const char *text)
 {
 	bool in_force = old != NULL && !old->closed && old->in_config && (old->kind != KIND_PORT || old->seat != NULL);
+	/* A policy that is applied again covers the endpoints that wait for it. */
+	if (in_force && old->kind == KIND_POLICY && config_closed() != 0)
+		return false;
 	return in_force && strcmp(old->owner, owner) == 0 && strcmp(old->text, text) == 0;
 }
 

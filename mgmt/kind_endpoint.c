@@ -146,7 +146,7 @@ static const struct field fields[] = {
 	 .need = FIELD_DEFAULT,
 	 FIELD_AT(struct spec_endpoint, admit_closed),
 	 .words = admit,
-	 .help = "closed: nothing passes until it is opened"},
+	 .help = "closed: only ARP and ND pass, until a Policy that selects it is applied, or it with open"},
 	{.name = "rateLimit", .type = FIELD_OBJECT, .sub = &rate_table, .help = "limits in each direction"},
 };
 const struct field_table endpoint_table = FIELD_TABLE(fields, struct spec_endpoint, check);

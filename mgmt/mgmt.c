@@ -144,6 +144,9 @@ replay_row(const struct store_row *row, void *arg, struct error *e)
 	c->next->epoch = row->epoch;
 	c->next->closed = row->closed;
 	c->next->n_patches = row->n_patches;
+	c->next->admitted = row->admitted;
+	if (kind->table == &endpoint_table)
+		c->next->spec->endpoint.admitted = row->admitted;
 	return 0;
 }
 

@@ -98,6 +98,17 @@ int transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rp
 /* The end: close all ports, take all objects out of the configuration. */
 void transact_clear(struct mgmt *m);
 
+/* admitted.c: endpoints that were closed and that a batch covers. */
+struct admitted {
+	struct mgmt *m;
+	const struct batch *b;
+	struct object **v; /* those that are not in the batch */
+	uint32_t n, size;
+};
+/* After the batch was filled into t. */
+void admitted_find(struct admitted *a, const struct config_txn *t);
+void admitted_free(struct admitted *a, bool undo);
+
 /* config_fill.c: a batch as a transaction of config. */
 enum fill_mode { FILL_REAL, FILL_REHEARSE };
 int config_fill(struct config_txn *t, struct batch *b, enum fill_mode mode, struct rpc_error *e);

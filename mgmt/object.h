@@ -41,6 +41,7 @@ struct object {
 	uint64_t generation, epoch;
 	bool closed;    /* an Endpoint of an earlier boot: kept out of config until applied again */
 	bool in_config; /* builder's: config knows it */
+	bool admitted;  /* builder's: an Endpoint that was to be closed until a transaction covers it, and one has */
 	struct arena arena;
 	unsigned int refs; /* atomic */
 	/* Under the index's lock, once the object is in the index. */

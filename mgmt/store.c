@@ -4,6 +4,9 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+/* The column "closed". */
+enum { ROW_OPEN, ROW_CLOSED, ROW_ADMITTED };
+
 static const char *const statement_text[STATEMENTS] = {
 	[PUT] = ("INSERT OR REPLACE INTO objects (kind, name, owner, generation, epoch, closed, json, sum) "
 		 "VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"),
@@ -177,7 +180,8 @@ store_load(struct store *s, int (*fn)(const struct store_row *row, void *arg, st
 				      .json = column(q, 6),
 				      .generation = (uint64_t)sqlite3_column_int64(q, 3),
 				      .epoch = (uint64_t)sqlite3_column_int64(q, 4),
-				      .closed = sqlite3_column_int(q, 5) != 0};
+				      .closed = sqlite3_column_int(q, 5) == ROW_CLOSED,
+				      .admitted = sqlite3_column_int(q, 5) == ROW_ADMITTED};
 		rc = row_sum(&r) == sqlite3_column_int64(q, 7) ? 0 : damaged(s, &r, e);
 		if (rc == 0 && s->patches)
 			rc = load_patches(s, &r, &patches, e);
@@ -229,7 +233,7 @@ store_put(struct store *s, const struct store_row *r, struct error *e)
 	sqlite3_bind_text(q, 3, r->owner, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 4, (int64_t)r->generation);
 	sqlite3_bind_int64(q, 5, (int64_t)r->epoch);
-	sqlite3_bind_int(q, 6, r->closed);
+	sqlite3_bind_int(q, 6, r->closed ? ROW_CLOSED : r->admitted ? ROW_ADMITTED : ROW_OPEN);
 	sqlite3_bind_text(q, 7, r->json, -1, SQLITE_STATIC);
 	sqlite3_bind_int64(q, 8, row_sum(r));
 	int rc = step(s, PUT, e);

@@ -22,7 +22,8 @@ struct store;
 struct store_row {
 	const char *kind, *name, *owner, *json;
 	uint64_t generation, epoch;
-	bool closed; /* an Endpoint that was applied before the last reboot */
+	bool closed;   /* an Endpoint that was applied before the last reboot */
+	bool admitted; /* an Endpoint with "admit":"closed" that a transaction has covered since */
 	const char *const *patch; /* what came after json, in order: see store_patch; of store_load only */
 	uint32_t n_patches;
 };

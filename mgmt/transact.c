@@ -64,7 +64,8 @@ number(struct batch *b, uint64_t epoch)
 static struct store_row
 row_of(const struct object *o)
 {
-	return (struct store_row){kinds[o->kind].name, o->name, o->owner, o->text, o->generation, o->epoch, o->closed, NULL, 0};
+	return (struct store_row){kinds[o->kind].name, o->name, o->owner, o->text, o->generation, o->epoch, o->closed,
+				  o->admitted, NULL, 0};
 }
 
 static int
@@ -82,7 +83,7 @@ store_change(struct store *s, const struct change *c, struct error *e)
 }
 
 static int
-save(struct store *s, const struct batch *b, uint64_t epoch, struct rpc_error *e)
+save(struct store *s, const struct batch *b, const struct admitted *a, uint64_t epoch, struct rpc_error *e)
 {
 	struct error why = {0};
 	if (s == NULL)
@@ -90,6 +91,10 @@ save(struct store *s, const struct batch *b, uint64_t epoch, struct rpc_error *e
 	int rc = store_begin(s, &why);
 	for (uint32_t i = 0; i < b->n && rc == 0; i++)
 		rc = store_change(s, &b->v[i], &why);
+	for (uint32_t i = 0; i < a->n && rc == 0; i++) {
+		struct store_row row = row_of(a->v[i]);
+		rc = store_put(s, &row, &why);
+	}
 	if (rc == 0)
 		rc = store_commit(s, epoch, &why);
 	if (rc < 0) {
@@ -191,9 +196,13 @@ transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_er
 	if (rc < 0)
 		return rc;
 	struct config_txn *t = config_begin();
+	struct admitted admitted = {.m = m, .b = b};
 	rc = config_fill(t, b, FILL_REAL, e);
+	if (rc == 0)
+		admitted_find(&admitted, t);
 	if (rc == 0 && mode == TRANSACT_APPLY)
-		rc = save(m->store, b, epoch, e);
+		rc = save(m->store, b, &admitted, epoch, e);
+	admitted_free(&admitted, rc < 0);
 	if (rc < 0) {
 		config_abort(t);
 		ports_undo(m, b);

@@ -88,6 +88,19 @@ judge(struct decision *d, const struct endpoint *ep, enum policy_direction direc
 	return j->verdict.allow || (d->key->again && j->verdict.connection_semantics);
 }
 
+/* What comes from or goes to an endpoint that is not admitted yet waits: neither is it open, nor is its first packet lost. */
+static bool
+check_admission(struct decision *d)
+{
+	const struct endpoint *to = d->v->to->kind == ROUTE_ENDPOINT ? d->v->to->endpoint : NULL;
+	const struct endpoint *closed = d->source != NULL && d->source->closed ? d->source : to != NULL && to->closed ? to : NULL;
+	if (likely(closed == NULL))
+		return true;
+	d->v->action = VERDICT_WAIT;
+	d->v->waits_for = closed->slot;
+	return false;
+}
+
 /* Egress is judged at a local source, ingress at a local destination, both on the translated destination. */
 static bool
 enforce_policy(struct decision *d)
@@ -142,6 +155,6 @@ decide(const struct config *c, const struct decide_key *key, struct verdict *v)
 		.home = key->tuple.net_proto >> 8,
 	};
 	memset(v, 0, sizeof(*v));
-	if (check_source(&d) && resolve_service(&d) && find_destination(&d) && enforce_policy(&d))
+	if (check_source(&d) && resolve_service(&d) && find_destination(&d) && check_admission(&d) && enforce_policy(&d))
 		settle_forward(&d);
 }

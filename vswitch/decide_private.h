@@ -4,6 +4,7 @@
 #define VSWITCH_DECIDE_PRIVATE_H
 
 #include <netinet/in.h>
+#include <rte_branch_prediction.h>
 
 #include <weft/decide.h>
 

@@ -8,6 +8,7 @@
 #include <weft/pipeline.h>
 #include <weft/tcp_state.h>
 
+#include "admit.h"
 #include "decide_stage.h"
 #include "policy_note.h"
 #include "segment.h"
@@ -34,6 +35,10 @@ conclude(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 	struct packet *p = &b->p[i];
 	if (v->action == VERDICT_DROP) {
 		packet_drop(w, b, i, (enum drop_reason)v->drop);
+		return;
+	}
+	if (v->action == VERDICT_WAIT) {
+		admit_hold(w, b, i, v->waits_for);
 		return;
 	}
 	p->answer = v->answer;

@@ -12,6 +12,7 @@
 #include <weft/pipeline.h>
 
 #include "fragment.h"
+#include "admit.h"
 #include "parse.h"
 
 /* The parse of one packet under way: what was read, and how much there is to read. */
@@ -304,6 +305,13 @@ is_nd(const struct packet *p)
 	return p->proto == IPPROTO_ICMPV6 && ((p->icmp_type >= 130 && p->icmp_type <= 137) || p->icmp_type == 143);
 }
 
+/* Comes from an endpoint that is not admitted yet: ARP and ND only, the rest waits. */
+static bool
+is_closed(const struct port_view *from)
+{
+	return from->kind == SOURCE_ENDPOINT && from->endpoint->closed;
+}
+
 /* An IP packet of an overlay network, headers found: which stage takes it on? */
 static void
 classify(struct cursor *c)
@@ -320,11 +328,16 @@ classify(struct cursor *c)
 		}
 		if (ip_is_link_local6(&p->key.src) || ip_is_link_local6(&p->key.dst) || ip_is_none(&p->key.src)) {
 			p->flags |= PACKET_LINK_LOCAL;
-			respond(c, ANSWER_ECHO, DROP_BAD_ADDRESS);
+			if (is_closed(c->b->from))
+				drop(c, DROP_ADMISSION);
+			else
+				respond(c, ANSWER_ECHO, DROP_BAD_ADDRESS);
 			return;
 		}
 	}
-	if (unlikely(p->flags & PACKET_ICMP_ERROR))
+	if (unlikely(is_closed(c->b->from)))
+		admit_hold(c->w, c->b, c->i, c->b->from->slot);
+	else if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		burst_move(c->b, c->i, STAGE_RELATE);
 	else
 		burst_move(c->b, c->i, STAGE_TRACK);
@@ -489,6 +502,11 @@ parse_endpoint(struct worker *w, struct burst *b, uint32_t i)
 		drop(&c, DROP_NOT_FOR_US);
 		return;
 	}
+	/* As it came: a fragment must not be taken into its datagram twice. */
+	if (unlikely(ep->closed) && eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_IPV4)) {
+		admit_hold(w, b, i, ep->slot);
+		return;
+	}
 	parse_ethernet(&c, from->network);
 }
 
@@ -588,7 +606,7 @@ parse_run(struct worker *w, struct burst *b, uint32_t set)
 	}
 	for (unsigned int i = 0; i < b->n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(b->m[i], void *));
-	if (likely(b->from->kind == SOURCE_ENDPOINT))
+	if (likely(b->from->kind == SOURCE_ENDPOINT && !b->from->endpoint->closed))
 		set = parse_plain(b, set);
 	BURST_FOREACH (i, set)
 		parse[b->from->kind](w, b, i);

@@ -63,12 +63,18 @@ walk(struct worker *w, struct burst *b)
 }
 
 void
-pipeline_run(struct worker *w, struct burst *b)
+pipeline_go_on(struct worker *w, struct burst *b)
 {
-	memset(b->at, 0, sizeof(b->at));
-	b->at[STAGE_PARSE] = b->n == 32 ? UINT32_MAX : (1u << b->n) - 1;
 	walk(w, b);
 	/* Later fragments that waited for a first that was in this burst. */
 	while (unlikely(fragment_release(w, b) != 0))
 		walk(w, b);
+}
+
+void
+pipeline_run(struct worker *w, struct burst *b)
+{
+	memset(b->at, 0, sizeof(b->at));
+	b->at[STAGE_PARSE] = b->n == 32 ? UINT32_MAX : (1u << b->n) - 1;
+	pipeline_go_on(w, b);
 }

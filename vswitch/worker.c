@@ -10,6 +10,7 @@
 #include <weft/worker.h>
 
 #include "fragment.h"
+#include "admit.h"
 #include "worker_private.h"
 
 /* What a queue may take in one turn: two full bursts. What it did not use is lost, what it overdrew is not possible. */
@@ -213,6 +214,8 @@ worker_turn(struct worker *w)
 		inbox_drain(w);
 	if (unlikely(rte_ring_count(w->fragment_inbox) != 0))
 		fragments_drain(w);
+	if (unlikely(w->n_waiting != 0))
+		admit_release(w);
 	for (unsigned int i = 0; i < poll->n; i++)
 		packets += queue_poll(w, &poll->q[i]);
 	if (w->n_dirty != 0)

@@ -16,6 +16,7 @@
 #include <weft/rule_count.h>
 #include <weft/worker.h>
 
+#include "admit.h"
 #include "fragment.h"
 #include "worker_private.h"
 
@@ -195,7 +196,9 @@ worker_empty(struct worker *w)
 		w->port[w->held[i].in_port].drop[DROP_NEIGHBOUR]++;
 		rte_pktmbuf_free(w->held[i].m);
 	}
+	w->count.held -= w->n_held;
 	w->n_held = 0;
+	admit_drop_all(w);
 	while (rte_ring_dequeue(w->inbox, (void **)&m) == 0 || rte_ring_dequeue(w->fragment_inbox, (void **)&m) == 0) {
 		w->port[m->port].drop[DROP_PORT_GONE]++;
 		rte_pktmbuf_free(m);

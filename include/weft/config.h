@@ -42,6 +42,7 @@ struct endpoint {
 	uint16_t port;        /* PORT_NONE while its port is missing */
 	struct mac mac, gateway_mac;
 	enum anti_spoof anti_spoof;
+	bool closed;          /* not admitted yet: ARP and ND only, all else waits */
 	const struct spec_endpoint *spec; /* name, ips, allowed, prefixes, ports */
 };
 
@@ -183,6 +184,11 @@ int config_remove(struct config_txn *t, enum kind kind, const char *name, struct
 int config_check(struct config_txn *t, struct error *e);
 /* Which object of the batch the error of config_check is about; the path in the error is below it. False: none in particular. */
 bool config_culprit(const struct config_txn *t, enum kind *kind, const char **name);
+/* After config_check: an Endpoint that is not closed; and those that were closed before this transaction and are not any more. */
+bool config_admits(const struct config_txn *t, const char *name);
+void config_admitted(const struct config_txn *t, void (*fn)(const char *name, void *arg), void *arg);
+/* How many Endpoints are closed now. Control threads, under the builder. */
+uint32_t config_closed(void);
 /* After config_check. Make it so: swap the root, bump the generations, retire the old. Returns the new epoch. Frees t. */
 uint64_t config_publish(struct config_txn *t);
 void config_abort(struct config_txn *t);

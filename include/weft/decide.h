@@ -42,6 +42,7 @@ struct judged {
 enum verdict_action {
 	VERDICT_FORWARD,        /* reply, dep, hop, rule hold */
 	VERDICT_DROP,           /* drop: why */
+	VERDICT_WAIT,           /* until the endpoint waits_for (a slot) is admitted */
 	VERDICT_ANSWER,         /* answer; counted as drop unless DROP_REASON_COUNT (an echo to us is not a loss) */
 };
 
@@ -55,6 +56,7 @@ struct verdict {
 	uint32_t rule[2];       /* egress, ingress */
 	uint32_t service, backend;
 	uint32_t owner;
+	uint32_t waits_for;
 	/* Who decided, for people: constant or in the configuration. */
 	const struct route *to, *from;
 	const struct service_port *through;

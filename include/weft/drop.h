@@ -35,6 +35,7 @@
 	X(PORT_PENDING, "port_pending", "the destination endpoint's port does not exist yet")                                        \
 	X(POLICY_INGRESS, "policy_ingress", "denied by policy at the destination")                                                   \
 	X(POLICY_EGRESS, "policy_egress", "denied by policy at the source")                                                          \
+	X(ADMISSION, "admission", "waited too long, or behind too many, for an endpoint to be admitted")                             \
 	X(SERVICE_NO_BACKEND, "service_no_backend", "the service has no backend that takes connections")                             \
 	X(SERVICE_NO_LOCAL_BACKEND, "service_no_local_backend", "the traffic policy is Local and no backend is on this node")        \
 	X(BACKEND_GONE, "backend_gone", "the connection's backend left its service, and there is no way to it any more")             \

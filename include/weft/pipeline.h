@@ -27,6 +27,8 @@ stage_fn parse_run, decap_run, track_run, relate_run, decide_run, respond_run, r
 
 /* Run b->n packets that `from` brought through all stages. */
 void pipeline_run(struct worker *w, struct burst *b);
+/* The same for packets that are at some stage already (b->at). */
+void pipeline_go_on(struct worker *w, struct burst *b);
 
 /*
  * parse.c, also for decap.c: look at the IP packet or other frame that starts with an Ethernet header at data offset 0 and comes from

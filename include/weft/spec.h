@@ -129,6 +129,7 @@ struct spec_endpoint {
 	uint32_t n_allowed;
 	struct prefix_list prefixes;
 	bool admit_closed;
+	bool admitted; /* no field of the object: it was covered already, in an earlier run */
 	uint64_t ingress_bps, egress_bps;
 };
 

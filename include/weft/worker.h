@@ -69,6 +69,17 @@ struct held_packet {
 };
 #define HELD_MAX 64
 
+/* A packet from or to an endpoint that is not admitted yet, see vswitch/admit.h. */
+struct waiting_packet {
+	struct rte_mbuf *m;
+	uint32_t since_ms;
+	uint32_t endpoint, generation;      /* slot of whom it waits for, and its generation: moves when it is admitted */
+	uint32_t source, source_generation; /* of whom it comes from */
+	uint32_t back, network;             /* of one that came through a tunnel, whose headers (outer bytes) are off */
+	uint16_t in_port, outer;
+};
+#define WAITING_MAX 256
+
 /* Token bucket for new connections of one port (rte_meter, srTCM with one token a connection). */
 struct port_meter;
 
@@ -99,6 +110,10 @@ struct worker {
 	unsigned int n_dirty;
 	struct held_packet held[HELD_MAX];
 	unsigned int n_held;
+	struct waiting_packet waiting[WAITING_MAX];
+	unsigned int n_waiting;
+	bool waiting_again;           /* one of them is being tried again: it has waited */
+	uint32_t waiting_since_ms;    /* since then */
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
 	struct rte_ring *events;      /* struct policy_event, to the control thread */
 	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */

@@ -345,6 +345,20 @@ port_unlock(void)
 {
 }
 
+bool
+config_admits(const struct config_txn *, const char *)
+{
+	return true;
+}
+void
+config_admitted(const struct config_txn *, void (*)(const char *, void *), void *)
+{
+}
+uint32_t
+config_closed(void)
+{
+	return 0;
+}
 unsigned int
 workers_policy_events(struct policy_event *, unsigned int)
 {

@@ -59,7 +59,7 @@ class Store : public testing::Test
 	void
 	put(const char *kind, const char *name, const char *json, uint64_t generation = 1, uint64_t epoch = 1)
 	{
-		struct store_row r = {kind, name, "cni", json, generation, epoch, false, nullptr, 0};
+		struct store_row r = {kind, name, "cni", json, generation, epoch, false, false, nullptr, 0};
 		ASSERT_EQ(store_put(s, &r, &e), 0) << e.text;
 	}
 
@@ -204,7 +204,7 @@ TEST_F(Store, SurvivesTheDeathOfItsProcess)
 	if (child == 0) {
 		struct error why;
 		struct store *mine;
-		struct store_row r = {"Node", "a", "", "{}", 1, 9, false, nullptr, 0};
+		struct store_row r = {"Node", "a", "", "{}", 1, 9, false, false, nullptr, 0};
 		if (store_open(&mine, dir.c_str(), "boot-1", &why) < 0 || store_begin(mine, &why) < 0 ||
 		    store_put(mine, &r, &why) < 0 || store_commit(mine, 9, &why) < 0)
 			_exit(1);
