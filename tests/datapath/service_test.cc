@@ -146,31 +146,52 @@ TEST_F(Service, UdpChecksumZeroStaysZeroAndAComputedZeroIsOnes)
 	FAIL() << "no such payload";
 }
 
+// CRC32c (RFC 3309), bit by bit.
+static uint32_t crc32c(const Bytes &b)
+{
+	uint32_t c = ~0u;
+	for (uint8_t x : b) {
+		c ^= x;
+		for (int k = 0; k < 8; k++)
+			c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
+	}
+	return ~c;
+}
+
+static Bytes sctp(uint16_t sport, uint16_t dport)
+{
+	Bytes s(32, 9);
+	put16(s, 0, sport), put16(s, 2, dport);
+	memset(&s[8], 0, 4);
+	uint32_t sum = crc32c(s);
+	memcpy(&s[8], &sum, 4);
+	return s;
+}
+
+// "" when every checksum in the frame is right, SCTP's too.
+static std::string all_sums(const Frame &f)
+{
+	if (f.proto() != 132)
+		return f.checksums();
+	Bytes got(f.b.begin() + (long)f.l4(), f.b.begin() + (long)f.end());
+	uint32_t sum;
+	memcpy(&sum, &got[8], 4);
+	memset(&got[8], 0, 4);
+	return sum == crc32c(got) ? f.checksums() : "SCTP CRC";
+}
+
 TEST_F(Service, SctpCrcIsMadeAnew)
 {
 	service({"10.244.1.11"});
-	// CRC32c (RFC 3309), bit by bit.
-	auto crc = [](const Bytes &b) {
-		uint32_t c = ~0u;
-		for (uint8_t x : b) {
-			c ^= x;
-			for (int k = 0; k < 8; k++)
-				c = c & 1 ? c >> 1 ^ 0x82f63b78u : c >> 1;
-		}
-		return ~c;
-	};
-	Bytes s(32, 9);
-	put16(s, 0, 5000), put16(s, 2, 7000);
-	memset(&s[8], 0, 4);
-	uint32_t sum = crc(s);
-	memcpy(&s[8], &sum, 4);
-	sw.send("c", sw.to("c", VIP).raw(132, s));
+	sw.send("c", sw.to("c", VIP).raw(132, sctp(5000, 7000)));
 	Frame f = sw.take("s1");
 	EXPECT_EQ(f.dport(), 7001);
-	Bytes got(f.b.begin() + (long)f.l4(), f.b.begin() + (long)f.end());
-	memcpy(&sum, &got[8], 4);
-	memset(&got[8], 0, 4);
-	EXPECT_EQ(sum, crc(got));
+	EXPECT_EQ(all_sums(f), "");
+	sw.send("s1", sw.between("s1", "c").raw(132, sctp(7001, 5000)));
+	f = sw.take("c");
+	EXPECT_EQ(f.sport(), 7000);
+	EXPECT_EQ(f.from(), VIP);
+	EXPECT_EQ(all_sums(f), "");
 }
 
 TEST_F(Service, AllBackendsGetTheirShareAndAFlowStays)
@@ -224,7 +245,18 @@ TEST_F(Service, PingToAVipIsAnswered)
 {
 	service({"10.244.1.11"});
 	sw.send("c", sw.to("c", VIP).echo(5, 1));
-	EXPECT_EQ(sw.take("c").icmp_type(), 0);
+	Frame f = sw.take("c");
+	EXPECT_EQ(f.icmp_type(), 0);
+	EXPECT_EQ(f.from(), VIP);
+	EXPECT_EQ(f.checksums(), "");
+	sw.send("c", sw.to("c", VIP6).echo(5, 1));
+	f = sw.take("c");
+	EXPECT_EQ(f.icmp_type(), 129);
+	EXPECT_EQ(f.from(), VIP6);
+	EXPECT_EQ(f.checksums(), "");
+	service({});
+	sw.send("c", sw.to("c", VIP).echo(5, 2));
+	EXPECT_EQ(sw.take("c").icmp_type(), 0) << "without a backend, too";
 }
 
 TEST_F(Service, AnEstablishedFlowStaysWhenBackendsAreAdded)
@@ -248,6 +280,160 @@ TEST_F(Service, UdpChoosesAgainWhenItsBackendIsRemoved)
 	sw.send("c", sw.to("c", VIP).udp(1000, 53));
 	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
 	EXPECT_EQ(sw.connections(), 1u);
+}
+
+// --- C5: one source port, two ways to one backend ---
+
+struct ServiceClash : Service {
+	struct Proto {
+		uint8_t number;
+		uint16_t port, target; // at the service, at the backend
+	};
+	const std::vector<Proto> protos = {{6, 80, 8080}, {17, 53, 53}, {132, 7000, 7001}};
+	Packet make(Packet p, const Proto &proto, uint16_t sport, uint16_t dport, bool answer)
+	{
+		switch (proto.number) {
+		case 6:
+			return p.tcp(sport, dport, answer ? 0x12 : 2);
+		case 17:
+			return p.udp(sport, dport).data(answer ? "answer" : "question");
+		default:
+			return p.raw(132, sctp(sport, dport));
+		}
+	}
+	// c asks `first` and then `second` from the same port; both must be answered from where they were asked.
+	void both(const Proto &proto, const std::string &first, uint16_t port1, const std::string &second, uint16_t port2, const std::string &six = "")
+	{
+		std::string backend = six.empty() ? "s1" : six;
+		struct {
+			std::string ip;
+			uint16_t port;
+			Frame seen;
+		} way[2] = {{first, port1, {}}, {second, port2, {}}};
+		for (auto &w : way) {
+			sw.send("c", make(sw.to("c", w.ip), proto, 1000, w.port, false));
+			w.seen = sw.take(backend);
+			EXPECT_EQ(w.seen.dport(), proto.target);
+			EXPECT_EQ(all_sums(w.seen), "") << w.ip;
+		}
+		EXPECT_EQ(way[0].seen.sport(), 1000) << "the first keeps its port";
+		EXPECT_NE(way[1].seen.sport(), 1000) << "the second goes by a translated one";
+		for (int k : {1, 0, 1}) {
+			auto &w = way[k];
+			sw.send(backend, make(sw.to(backend, w.seen.from()), proto, proto.target, w.seen.sport(), true));
+			Frame f = sw.take("c");
+			EXPECT_EQ(f.from(), w.ip);
+			EXPECT_EQ(f.sport(), w.port);
+			EXPECT_EQ(f.dport(), 1000);
+			EXPECT_EQ(all_sums(f), "") << w.ip;
+		}
+		// And on they go, each by its own way.
+		for (auto &w : way) {
+			if (proto.number == 6)
+				sw.send("c", sw.to("c", w.ip).tcp(1000, w.port, 0x10));
+			else
+				sw.send("c", make(sw.to("c", w.ip), proto, 1000, w.port, false));
+			EXPECT_EQ(sw.take(backend).sport(), w.seen.sport()) << w.ip;
+		}
+		EXPECT_EQ(sw.drops("nat_clash"), 0u);
+	}
+	void second_vip(const std::string &ip, const std::string &backend)
+	{
+		std::string ports;
+		for (auto &p : protos)
+			ports += (ports.empty() ? "" : ",") + ("{\"name\":\"p" + std::to_string(p.number) + "\",\"protocol\":" + std::to_string(p.number) + ",\"port\":99,\"targetPort\":" +
+							       std::to_string(p.target) + "}");
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"two\",\"network\":\"default\",\"ips\":[\"" + ip + "\"],\"ports\":[" + ports +
+				     "],\"backends\":[{\"ip\":\"" + backend + "\"}]}"))
+			<< sw.error;
+	}
+};
+
+TEST_F(ServiceClash, TwoVips)
+{
+	service({"10.244.1.11"});
+	second_vip("10.96.0.11", "10.244.1.11");
+	for (auto &p : protos)
+		both(p, VIP, p.port, "10.96.0.11", 99);
+}
+
+TEST_F(ServiceClash, TheVipAndThenTheBackend)
+{
+	service({"10.244.1.11"});
+	for (auto &p : protos)
+		both(p, VIP, p.port, "10.244.1.11", p.target);
+}
+
+TEST_F(ServiceClash, TheBackendAndThenTheVip)
+{
+	service({"10.244.1.11"});
+	for (auto &p : protos)
+		both(p, "10.244.1.11", p.target, VIP, p.port);
+}
+
+TEST_F(ServiceClash, TwoVipsOverIpv6)
+{
+	sw.pod("six", "fd00:244:1::99");
+	service({"fd00:244:1::99"});
+	second_vip("fd00:96::b", "fd00:244:1::99");
+	for (auto &p : protos)
+		both(p, VIP6, p.port, "fd00:96::b", 99, "six");
+}
+
+TEST_F(ServiceClash, EvenWhenItIsDecidedAgain)
+{
+	service({"10.244.1.11"});
+	second_vip("10.96.0.11", "10.244.1.11");
+	both(protos[1], VIP, 53, "10.96.0.11", 99);
+	uint32_t before = sw.connections();
+	service({"10.244.1.11", "10.244.1.12"});
+	second_vip("10.96.0.11", "10.244.1.11");
+	sw.send("c", sw.to("c", "10.96.0.11").udp(1000, 99));
+	uint16_t port = sw.take("s1").sport();
+	EXPECT_NE(port, 1000);
+	sw.send("s1", sw.to("s1", "10.244.1.5").udp(53, port));
+	EXPECT_EQ(sw.take("c").from(), "10.96.0.11");
+	EXPECT_EQ(sw.connections(), before);
+}
+
+// --- C8: many backends ---
+
+TEST_F(Service, OneMoreOfAHundredMovesNoFlow)
+{
+	sw.node(false);
+	sw.remote();
+	std::vector<std::string> hundred;
+	for (int k = 0; k < 100; k++)
+		hundred.push_back("10.244.2." + std::to_string(100 + k));
+	auto ask = [&](uint16_t port) {
+		sw.send("c", sw.to("c", VIP).udp(port, 53));
+		auto all = sw.take_all("uplink0");
+		return all.size() == 1 && all[0].v4() ? all[0].inner().to() : "";
+	};
+	service(hundred);
+	ask(999);
+	sw.answer_arp();
+	sw.take_all("uplink0");
+	std::map<uint16_t, std::string> first;
+	for (uint16_t port = 1000; port < 1400; port++)
+		first[port] = ask(port);
+	hundred.push_back("10.244.2.5");
+	service(hundred);
+	for (uint16_t port = 1000; port < 1400; port++)
+		EXPECT_EQ(ask(port), first[port]) << "established";
+	int newcomer = 0; // that few other choices move: unit/maglev_test.cc
+	for (uint16_t port = 2000; port < 3000; port++)
+		newcomer += ask(port) == "10.244.2.5";
+	EXPECT_NEAR(newcomer, 10, 9) << "it gets its share of new ones";
+}
+
+TEST_F(Service, WeightsSplitTraffic)
+{
+	service({"{\"ip\":\"10.244.1.11\",\"weight\":90}", "{\"ip\":\"10.244.1.12\",\"weight\":10}"});
+	for (uint16_t port = 1000; port < 2000; port++)
+		sw.send("c", sw.to("c", VIP).udp(port, 53));
+	EXPECT_NEAR((double)sw.take_all("s1").size(), 900, 40);
+	EXPECT_NEAR((double)sw.take_all("s2").size(), 100, 40);
 }
 
 // --- a backend that leaves ---
@@ -466,6 +652,34 @@ TEST_F(Service, APodReachesItselfThroughItsOwnService)
 	EXPECT_EQ(f.from(), VIP);
 	EXPECT_EQ(f.sport(), 80);
 	EXPECT_EQ(f.checksums(), "");
+}
+
+TEST_F(Service, APodReachesItselfThroughItsOwnServiceOverIpv6AndInEveryProtocol)
+{
+	service({"10.244.1.5", sw.ip6("c")});
+	for (const char *vip : {VIP, VIP6}) {
+		std::string self = is6(vip) ? sw.ip6("c") : sw.ip("c");
+		sw.send("c", sw.to("c", vip).udp(1000, 53).data("q"));
+		Frame f = sw.take("c");
+		EXPECT_EQ(f.to(), self);
+		EXPECT_EQ(f.from(), vip);
+		EXPECT_EQ(f.checksums(), "");
+		sw.send("c", sw.to("c", vip).udp(53, 1000).data("a"));
+		f = sw.take("c");
+		EXPECT_EQ(f.from(), vip);
+		EXPECT_EQ(f.sport(), 53);
+		EXPECT_EQ(f.text(), "a");
+		EXPECT_EQ(f.checksums(), "");
+		sw.send("c", sw.to("c", vip).raw(132, sctp(1000, 7000)));
+		f = sw.take("c");
+		EXPECT_EQ(f.from(), vip);
+		EXPECT_EQ(f.dport(), 7001);
+		EXPECT_EQ(all_sums(f), "");
+		sw.send("c", sw.to("c", vip).raw(132, sctp(7001, 1000)));
+		f = sw.take("c");
+		EXPECT_EQ(f.sport(), 7000);
+		EXPECT_EQ(all_sums(f), "");
+	}
 }
 
 TEST_F(Service, OneSourcePortToTheServiceAndToItsBackend)

@@ -275,6 +275,31 @@ TEST(Maglev, AddingOneToAHundredMovesFewOfTheOthers)
 	EXPECT_LE(moved(build(backends(100), size), build(backends(101), size), 100), 3.0);
 }
 
+TEST(Maglev, AddingAnyoneToAHundredMovesFewOfTheOthers)
+{
+	uint32_t size = maglev_size(100, 0);
+	Backends b = backends(140);
+	for (uint16_t i = 100; i < 140; i++)
+		b[i].weight = 0;
+	Table before = build(b, size);
+	for (uint16_t i = 100; i < 140; i++) {
+		Backends more = b;
+		more[i].weight = 1;
+		EXPECT_LE(moved(before, build(more, size), i), 3.0) << i;
+	}
+}
+
+TEST(Maglev, OneOfThousandsMovesFewOfTheOthers)
+{
+	for (uint32_t n : {2000u, 5000u}) {
+		uint32_t size = maglev_size(n, 0);
+		Backends b = backends(n);
+		Table all = build(b, size);
+		b[n / 3].weight = 0;
+		EXPECT_LE(moved(all, build(b, size), static_cast<uint16_t>(n / 3)), 3.0) << n;
+	}
+}
+
 TEST(Maglev, RemovingOneOfAThousandMovesFewOfTheOthers)
 {
 	uint32_t size = maglev_size(1000, 0);
