@@ -202,7 +202,12 @@ index_merge(const struct index *ix, const struct change *c, uint32_t n)
 		uint32_t first = at;
 		while (at < n && change_object(&c[at])->kind == (enum kind)k)
 			at++;
-		merge_kind(&out.v[k], &out.n[k], ix, (enum kind)k, c + first, at - first);
+		if (at > first) {
+			merge_kind(&out.v[k], &out.n[k], ix, (enum kind)k, c + first, at - first);
+			continue;
+		}
+		out.v[k] = ix->v[k];
+		out.n[k] = ix->n[k];
 	}
 	return out;
 }
@@ -216,6 +221,15 @@ index_init(struct index *ix)
 		if (ix->v[k] == NULL)
 			abort();
 	}
+}
+
+void
+index_free_old(struct index *old, const struct index *ix)
+{
+	for (unsigned int k = 0; k < KIND_COUNT; k++)
+		if (old->v[k] != ix->v[k])
+			free(old->v[k]);
+	memset(old, 0, sizeof(*old));
 }
 
 void

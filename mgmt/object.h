@@ -97,10 +97,11 @@ int object_compare(const struct object *a, const struct object *b);
 struct object *index_find(const struct index *ix, enum kind kind, const char *name);
 /* Position of the first object whose name is greater than `name`. */
 uint32_t index_after(const struct index *ix, enum kind kind, const char *name);
-/* The index after n changes, sorted; shares the objects and their references with the old one and the changes. Free it
- * with index_free. */
+/* The index after n changes, sorted; shares the objects and their references with the old one and the changes, and the
+ * arrays of kinds that do not change with the old one: free that with index_free_old, the last of all with index_free. */
 struct index index_merge(const struct index *ix, const struct change *c, uint32_t n);
 void index_init(struct index *ix);
+void index_free_old(struct index *old, const struct index *ix);
 void index_free(struct index *ix); /* the arrays alone */
 
 #ifdef __cplusplus

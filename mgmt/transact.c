@@ -143,7 +143,7 @@ show(struct mgmt *m, struct batch *b, uint64_t epoch)
 	m->index = next;
 	m->epoch = epoch;
 	pthread_mutex_unlock(&m->lock);
-	index_free(&old);
+	index_free_old(&old, &m->index);
 }
 
 static void
