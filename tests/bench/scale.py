@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/bench scale: what changes cost when there is much: services, backends, rules and members of address sets.
+"""scripts/bench state, row scale: what changes cost when there is much: services, backends, rules and members of address sets.
 
 The time of an `apply` is what its client sees: from sending it to the answer, with parsing, the store's fsync and the workers' having
 passed the change. CPU is that of weftd's threads other than its workers.
@@ -9,8 +9,8 @@ import os
 import statistics
 import time
 
-from state import MEMIF_LIMITS, accepting_policy, address, pods, services
-from switch import Bench, Weft, go_first, say, table
+from objects import MEMIF_LIMITS, accepting_policy, address, pods, services
+from switch import Bench, Weft, go_first, say
 
 COLUMNS = ("scenario", "what", "changes", "seconds", "goal_seconds", "cpu_seconds", "median_ms", "p99_ms", "median_cpu_ms", "goal_ms", "resident_mib")
 
@@ -93,21 +93,13 @@ def run(args, lab):
                                                    for i in range(2)])
     s.apply("10,000 services with 10 backends", 2, services(10_000, 10))
     s.apply("50,000 services, 250,000 backends", 8, services(50_000, 5))
-    s.patch("a member of 100,000", add_and_remove(args.changes, "AddressSet", "big", "members", lambda i: address("172.24.0.0", i)))
-    s.patch("a rule of 100,000", add_and_remove(args.changes, "Policy", "big-1", "ingress",
+    s.patch("a member of 100,000", add_and_remove(args.patches, "AddressSet", "big", "members", lambda i: address("172.24.0.0", i)))
+    s.patch("a rule of 100,000", add_and_remove(args.patches, "Policy", "big-1", "ingress",
                                                lambda i: {"name": f"x{i}", "from": [{"cidr": address("172.28.0.0", i) + "/32"}]}))
-    s.patch("a backend of a service of 50,000", add_and_remove(args.changes, "Service", "bench/service-77", "backends", lambda i: {"ip": "10.33.0.1"}))
+    s.patch("a backend of a service of 50,000", add_and_remove(args.patches, "Service", "bench/service-77", "backends", lambda i: {"ip": "10.33.0.1"}))
     return s.rows
 
 
 def scale(args):
     with Bench(args) as lab:
-        rows = run(args, lab)
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return
-    table(rows, COLUMNS)
-
-
-def megabytes(args):
-    return 256 + 64 + 96
+        return run(args, lab)

@@ -7,44 +7,15 @@ two pods made of memory in one process; what the pods cost is taken off its cycl
 import json
 import os
 import subprocess
+import tempfile
 
-from switch import GATEWAY_MAC, MACS, PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
+from objects import BACKEND, BACKENDS, CLIENT, MEMIF_LIMITS, SERVICES, VIP, accepting_policy, pods, services
+from scale import COLUMNS as SCALE_COLUMNS, scale
+from switch import PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
 
 FLOWS = [1000, 100_000, 1_000_000, 10_000_000]
-SERVICES, BACKENDS = 16, 10
-CLIENT, BACKEND, VIP = "10.16.0.0", "10.32.0.1", "10.96.0.1"
-MEMIF_LIMITS = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
 COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
            "cycles_per_connection", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
-
-
-def address(first, i):
-    n = int.from_bytes(bytes(map(int, first.split("."))), "big") + i
-    return ".".join(map(str, n.to_bytes(4, "big")))
-
-
-def pods(ports):
-    """Two router pods: addresses behind them are theirs."""
-    subnet = {"prefix": "10.0.0.0/16", "gateway": "10.0.0.1"}
-    objects = [{"kind": "Network", "name": "default", "vni": 1, "mode": "l3", "mtu": 1500, "gatewayMac": GATEWAY_MAC, "subnets": [subnet]}, *ports]
-    for side, mac, first in zip("ab", MACS, (CLIENT, BACKEND)):
-        objects.append({"kind": "Endpoint", "name": side, "network": "default", "port": side, "mac": mac, "ips": [first],
-                        "prefixes": [f"{first.rsplit('.', 1)[0]}.0/12"]})
-    return objects
-
-
-def services(n=SERVICES, backends=BACKENDS, protocol="UDP"):
-    return [{"kind": "Service", "name": f"bench/service-{s}", "network": "default", "ips": [address(VIP, s)],
-             "ports": [{"protocol": protocol, "port": 80, "targetPort": 800}],
-             "backends": [{"ip": address(BACKEND, s * backends + k)} for k in range(backends)]} for s in range(n)]
-
-
-def accepting_policy(protocol="UDP"):
-    """Isolates the backend; the clients are let in by the address set that they are in."""
-    members = [f"10.16.{i}.0/24" for i in range(16)] + [address("172.16.0.0", i) for i in range(100)]
-    return [{"kind": "AddressSet", "name": "clients", "network": "default", "members": members},
-            {"kind": "Policy", "name": "accept-clients", "network": "default", "tier": "network", "endpoints": ["b"], "types": ["Ingress"],
-             "ingress": [{"name": "clients", "from": [{"set": "clients"}], "ports": [{"protocol": protocol, "port": 800}]}]}]
 
 
 def table_size(flows):
@@ -167,12 +138,30 @@ def new(args):
     return rows
 
 
-ROWS = {"established": established, "cycles": cycles, "workers": workers, "new": new}
+CHANGES_COLUMNS = ("scenario", "port", "flows", "services", "rules", "members", "changes_per_second", "mpps_without", "weft_mpps", "cost",
+                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
+                   "accepted_max_ms")
+
+
+def changes(args):
+    """A million connections, 1,000 changes a second to objects of others, with all tables large."""
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as store:
+        runs = []
+        for i in range(args.repeat):
+            r = in_process(args, {"flows": 1_000_000, "services": 50_000, "backends": 5, "rules": 100_000, "members": 100_000, "changes": 1000,
+                                  "seconds": args.seconds, "state": os.path.join(store, str(i))})
+            runs.append(r)
+            say(args, f"changes, {i + 1}/{args.repeat}: {r['mpps_without']:.2f} Mpps, with {r['changes_per_second']:.0f} changes/s {r['weft_mpps']:.2f}; "
+                      f"{r['half_load_lost']} lost at half load; seen after {r['denied_median_ms']:.2f} and {r['accepted_median_ms']:.2f} ms")
+    return [merged(runs)]
+
+
+ROWS = {"established": established, "cycles": cycles, "workers": workers, "new": new, "changes": changes, "scale": scale}
 
 
 def megabytes(args):
     """Of hugepages: a table, the switch and the generator."""
-    flows = max(max(args.flows), 1 << 23 if "new" in args.rows else 0)
+    flows = max(max(args.flows), 1 << 23 if "new" in args.rows else 0, 10**6)
     return table_size(flows) * 192 // 10**6 + 64 + 256 + 96 + 64
 
 
@@ -183,6 +172,10 @@ def state(args):
     if args.json:
         print(json.dumps(rows, indent=1))
         return
-    table(rows, COLUMNS)
+    for columns, kinds in ((COLUMNS, ("established", "workers", "new")), (CHANGES_COLUMNS, ("changes",)), (SCALE_COLUMNS, ("apply", "patch"))):
+        some = [r for r in rows if r["scenario"] in kinds]
+        if some:
+            table(some, columns)
+            print()
     print(f"medians of {args.repeat} runs of {args.seconds:g} s; Mpps as received; on {'hugepages' if args.hugepages else '4 KiB pages'}; "
           f"ratio: to the first row of its kind; in-process: without what the ports cost")

@@ -8,6 +8,7 @@
  */
 #include "state_bench.h"
 
+#include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,15 +21,7 @@
 #include <weft/pipeline.h>
 
 #define STALL_S 5.0
-
-/* Everything that counts at one moment. */
-struct moment {
-	double wall, cpu;
-	struct worker_counters workers;
-	struct totals totals;
-	struct pod_count pod[2];
-	struct conn_stats conns;
-};
+#define ESTABLISHED_SERVICES 16u /* that connections go through, however many there are */
 
 static double
 seconds_of(clockid_t id)
@@ -38,11 +31,43 @@ seconds_of(clockid_t id)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
-static void
+double
+seconds_now(void)
+{
+	return seconds_of(CLOCK_MONOTONIC);
+}
+
+/* What the kernel says of the threads that workers.c names so; without threads of their own, the process's. */
+static double
+workers_cpu(void)
+{
+	unsigned long long ns, sum = 0;
+	DIR *tasks = opendir("/proc/self/task");
+	for (struct dirent *d; tasks != NULL && (d = readdir(tasks)) != NULL;) {
+		char path[300], name[32] = "";
+		snprintf(path, sizeof(path), "/proc/self/task/%s/comm", d->d_name);
+		FILE *f = fopen(path, "re");
+		bool worker =
+			f != NULL && fgets(name, sizeof(name), f) != NULL && strncmp(name, "weft-worker", 11) == 0;
+		if (f != NULL)
+			fclose(f);
+		snprintf(path, sizeof(path), "/proc/self/task/%s/schedstat", d->d_name);
+		f = worker ? fopen(path, "re") : NULL;
+		if (f != NULL && fscanf(f, "%llu", &ns) == 1)
+			sum += ns;
+		if (f != NULL)
+			fclose(f);
+	}
+	if (tasks != NULL)
+		closedir(tasks);
+	return sum != 0 ? (double)sum / 1e9 : seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+}
+
+void
 look(struct moment *m)
 {
-	m->wall = seconds_of(CLOCK_MONOTONIC);
-	m->cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID);
+	m->wall = seconds_now();
+	m->cpu = workers_cpu();
 	workers_counters(&m->workers);
 	workers_totals(&m->totals);
 	pods_count(m->pod);
@@ -58,34 +83,34 @@ measured_turns(uint64_t turns)
 		worker_turn(worker_get(0));
 }
 
-static void
+void
 pass_time(const struct state_options *o, double seconds)
 {
 	if (o->turns == 0) {
 		usleep((useconds_t)(seconds * 1e6));
 		return;
 	}
-	for (double end = seconds_of(CLOCK_MONOTONIC) + seconds; seconds_of(CLOCK_MONOTONIC) < end;)
+	for (double end = seconds_now() + seconds; seconds_now() < end;)
 		for (int i = 0; i < 64; i++)
 			worker_turn(worker_get(0));
 }
 
 /* Open all flows; returns the CPU seconds of it. */
-static double
+double
 open_flows(const struct state_options *o)
 {
-	double cpu = seconds_of(CLOCK_PROCESS_CPUTIME_ID), moved = seconds_of(CLOCK_MONOTONIC);
+	double cpu = workers_cpu(), moved = seconds_now();
 	uint64_t before = 0, now;
 	pods_set(PODS_OPEN);
 	while ((now = pods_opened()) < o->plan.flows) {
 		pass_time(o, 0.001);
 		if (now != before)
-			moved = seconds_of(CLOCK_MONOTONIC);
-		else if (seconds_of(CLOCK_MONOTONIC) - moved > STALL_S)
+			moved = seconds_now();
+		else if (seconds_now() - moved > STALL_S)
 			die("of %u flows only %" PRIu64 " could be opened", o->plan.flows, now);
 		before = now;
 	}
-	return seconds_of(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+	return workers_cpu() - cpu;
 }
 
 static void
@@ -208,7 +233,7 @@ static const char help[] =
 	"  --tcp               whole TCP conversations (with --new); UDP otherwise\n"
 	"  --flows N           established UDP connections, packets of both directions at random (1000)\n"
 	"  --workers N         one thread and core each; with 2 the directions are on different ones (1)\n"
-	"  --services N --backends N   backends of each service (16, 10)\n"
+	"  --services N --backends N   backends of each service (16, 10); established flows use 16 of them\n"
 	"  --rules N           that select the backend, one of which lets the clients in (10)\n"
 	"  --members N         of that one's address set, beside the clients (100)\n"
 	"  --capacity N        of the connection table (a quarter more than --flows, 65536 or more; 8388608 with "
@@ -217,6 +242,8 @@ static const char help[] =
 	"  --size BYTES        of a frame without FCS (64)\n"
 	"  --seconds S --warmup S   (3, 1; with --new 10, and the timeout and 3 more)\n"
 	"  --turns N           no threads: one worker's turns on this one, after the warm-up; for callgrind\n"
+	"  --changes N         a second, to others' objects: what they cost and lose, and when a change is seen\n"
+	"  --state DIR         keep objects there, as weftd does\n"
 	"  --hugepages DIR     a hugetlbfs mount for the connection table; DPDK's memory too\n";
 
 enum {
@@ -234,7 +261,9 @@ enum {
 	SECONDS,
 	WARMUP,
 	TURNS,
+	CHANGES,
 	HUGEPAGES,
+	STATE,
 	HELP
 };
 static const struct option options[] = {
@@ -252,7 +281,9 @@ static const struct option options[] = {
 	{"seconds", required_argument, NULL, SECONDS},
 	{"warmup", required_argument, NULL, WARMUP},
 	{"turns", required_argument, NULL, TURNS},
+	{"changes", required_argument, NULL, CHANGES},
 	{"hugepages", required_argument, NULL, HUGEPAGES},
+	{"state", required_argument, NULL, STATE},
 	{"help", no_argument, NULL, HELP},
 	{NULL, 0, NULL, 0},
 };
@@ -263,6 +294,7 @@ static const struct {
 	[FLOWS] = {1, FLOW_MAX}, [WORKERS] = {1, 2},      [SERVICES] = {1, 1 << 19},    [BACKENDS] = {1, 1000},
 	[RULES] = {1, 1e6},      [MEMBERS] = {0, 1e6},    [CAPACITY] = {1024, 1 << 27}, [TIMEOUT] = {0, 2000000},
 	[SIZE] = {64, 1514},     [SECONDS] = {0.01, 1e5}, [WARMUP] = {0, 1e5},          [TURNS] = {0, 1e15},
+	[CHANGES] = {0, 1e6},
 };
 
 static double
@@ -288,6 +320,8 @@ parse(struct state_options *o, int argc, char **argv)
 		}
 		if (c == HUGEPAGES)
 			o->hugepages = optarg;
+		else if (c == STATE)
+			o->state = optarg;
 		else
 			v[c] = optarg == NULL ? 1 : number(c, optarg);
 	}
@@ -299,6 +333,7 @@ parse(struct state_options *o, int argc, char **argv)
 	o->members = (uint32_t)v[MEMBERS];
 	o->workers = (unsigned int)v[WORKERS];
 	o->turns = (uint64_t)v[TURNS];
+	o->changes = v[CHANGES];
 	o->timeout = (uint32_t)(v[TIMEOUT] >= 0 ? v[TIMEOUT] : fresh ? 2 : 0);
 	o->seconds = v[SECONDS] >= 0 ? v[SECONDS] : fresh ? 10 : 3;
 	o->warmup = v[WARMUP] >= 0 ? v[WARMUP] : fresh ? o->timeout + 3 : 1;
@@ -307,7 +342,7 @@ parse(struct state_options *o, int argc, char **argv)
 				     .client = RTE_IPV4(10, 16, 0, 0),
 				     .vip = RTE_IPV4(10, 96, 0, 1),
 				     .backend = RTE_IPV4(10, 32, 0, 1),
-				     .vips = o->services,
+				     .vips = fresh ? o->services : RTE_MIN(o->services, ESTABLISHED_SERVICES),
 				     .backends = o->services * o->backends,
 				     .vip_port = 80,
 				     .backend_port = 800,
@@ -318,8 +353,8 @@ parse(struct state_options *o, int argc, char **argv)
 				     .gateway_mac = {{2, 0, 0, 0, 0, 1}}};
 	if (optind < argc)
 		die("unexpected argument: %s", argv[optind]);
-	if (!fresh && (o->plan.backends > 256 || v[TCP] != 0))
-		die("without --new: UDP, and at most 256 backends in all");
+	if (!fresh && (o->plan.vips * o->backends > 256 || v[TCP] != 0))
+		die("without --new: UDP, and at most 256 backends of the services in use");
 	if (o->turns != 0 && o->workers != 1)
 		die("--turns is for one worker");
 }
@@ -329,6 +364,9 @@ main(int argc, char **argv)
 {
 	struct state_options o;
 	parse(&o, argc, argv);
-	run(&o);
+	if (o.changes > 0)
+		changes_run(&o);
+	else
+		run(&o);
 	return 0;
 }

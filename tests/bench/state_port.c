@@ -4,6 +4,7 @@
  * number and a sink that frees them. They run on the workers, so what they cost is measured and can be taken off.
  */
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_prefetch.h>
@@ -23,6 +24,7 @@ struct pod {
 	struct rte_ring *answers;
 	uint64_t random;
 	uint32_t next;
+	uint64_t paced_from, paced; /* TSC; packets that have arrived since */
 	struct pod_count count[PORT_MAX_QUEUES]
 			      [2] __rte_cache_aligned; /* by queue, of rx and of tx: each has one writer */
 };
@@ -33,7 +35,9 @@ static struct {
 	struct pod pod[2];
 	uint8_t *served_by; /* of a flow: its backend's number */
 	enum pods_mode mode;
+	uint64_t interval; /* TSC cycles between two packets; 0: no pace */
 	uint64_t opened __rte_cache_aligned;
+	uint64_t last, resumed; /* TSC, of what the backend gets */
 } pods;
 
 static inline enum pods_mode
@@ -89,12 +93,29 @@ send_answers(struct pod *pod, struct rte_mbuf **m, uint16_t n)
 	return (uint16_t)rte_ring_dequeue_burst(pod->answers, (void **)m, n, NULL);
 }
 
+/* How many of n packets are there: those that found no room are lost. */
+static uint16_t
+arrived(struct pod *pod, uint64_t interval, uint16_t n)
+{
+	uint64_t due = (rte_rdtsc() - pod->paced_from) / interval;
+	if (due - pod->paced > WINDOW) {
+		pod->count[pod->queue][0].lost += due - pod->paced - WINDOW;
+		pod->paced = due - WINDOW;
+	}
+	n = (uint16_t)RTE_MIN((uint64_t)n, due - pod->paced);
+	pod->paced += n;
+	return n;
+}
+
 static uint16_t
 send_random(struct pod *pod, struct rte_mbuf **m, uint16_t n)
 {
 	const struct flow_plan *plan = &pods.plan;
 	uint32_t flow[WEFT_BURST];
+	uint64_t interval = __atomic_load_n(&pods.interval, __ATOMIC_ACQUIRE);
 	n = RTE_MIN(n, WEFT_BURST);
+	if (interval != 0 && (n = arrived(pod, interval, n)) == 0)
+		return 0;
 	if (rte_pktmbuf_alloc_bulk(pods.pool, m, n) != 0)
 		return 0;
 	bool client = pod == &pods.pod[0];
@@ -245,6 +266,11 @@ pod_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	uint64_t start = rte_rdtsc();
 	struct pod *pod = pod_of(p);
 	struct pod_count *count = &pod->count[queue][1];
+	if (pod == &pods.pod[1]) {
+		if (start - pods.last > rte_get_tsc_hz() / 50)
+			__atomic_store_n(&pods.resumed, start, __ATOMIC_RELAXED);
+		__atomic_store_n(&pods.last, start, __ATOMIC_RELAXED);
+	}
 	pod_take(pod, count, m, n);
 	count->cycles += rte_rdtsc() - start;
 	return n;
@@ -314,6 +340,28 @@ void
 pods_set(enum pods_mode mode)
 {
 	__atomic_store_n(&pods.mode, mode, __ATOMIC_RELAXED);
+}
+
+void
+pods_pace(double per_second)
+{
+	__atomic_store_n(&pods.interval, 0, __ATOMIC_RELEASE);
+	usleep(10000); /* nobody reads what follows */
+	uint64_t interval = per_second > 0 ? (uint64_t)((double)rte_get_tsc_hz() / per_second) : 0, now = rte_rdtsc();
+	for (int i = 0; i < 2; i++) {
+		pods.pod[i].paced_from = now;
+		pods.pod[i].paced = 0;
+	}
+	__atomic_store_n(&pods.interval, interval, __ATOMIC_RELEASE);
+}
+
+void
+pods_times(double *last, double *resumed)
+{
+	double now = seconds_now(), hz = (double)rte_get_tsc_hz();
+	uint64_t tsc = rte_rdtsc();
+	*last = now - (double)(tsc - __atomic_load_n(&pods.last, __ATOMIC_RELAXED)) / hz;
+	*resumed = now - (double)(tsc - __atomic_load_n(&pods.resumed, __ATOMIC_RELAXED)) / hz;
 }
 
 uint64_t

@@ -78,6 +78,21 @@ cpu_number(unsigned int i)
 	die("there are not so many cores");
 }
 
+double
+switch_call(const char *method, const char *params)
+{
+	struct rpc_error e = {0};
+	double start = seconds_now();
+	json_t *p = json_loads(params, 0, NULL);
+	json_t *result = mgmt_call(sw.mgmt, MGMT_ADMIN, method, p, &e);
+	double seconds = seconds_now() - start;
+	if (result == NULL)
+		die("%s: %s", method, e.message);
+	json_decref(result);
+	json_decref(p);
+	return seconds;
+}
+
 static void
 apply(json_t *objects)
 {
@@ -311,7 +326,7 @@ switch_start(const struct state_options *o)
 		die("connection table: %s", e.text);
 	start_workers(o);
 	static struct port_env env = {.socket_dir = "/tmp", .pool = the_pool};
-	static const struct mgmt_options mo = {.version = "bench"};
+	const struct mgmt_options mo = {.version = "bench", .state_dir = o->state};
 	if (ports_init(&env) != 0)
 		die("cannot start the port thread");
 	if (mgmt_start(&sw.mgmt, &mo, &e) != 0)

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the scenarios of scripts/bench state apply: two router pods, services between them, and a policy."""
+from switch import GATEWAY_MAC, MACS
+
+SERVICES, BACKENDS = 16, 10
+CLIENT, BACKEND, VIP = "10.16.0.0", "10.32.0.1", "10.96.0.1"
+MEMIF_LIMITS = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
+
+
+def address(first, i):
+    n = int.from_bytes(bytes(map(int, first.split("."))), "big") + i
+    return ".".join(map(str, n.to_bytes(4, "big")))
+
+
+def pods(ports):
+    """Two router pods: addresses behind them are theirs."""
+    subnet = {"prefix": "10.0.0.0/16", "gateway": "10.0.0.1"}
+    objects = [{"kind": "Network", "name": "default", "vni": 1, "mode": "l3", "mtu": 1500, "gatewayMac": GATEWAY_MAC, "subnets": [subnet]}, *ports]
+    for side, mac, first in zip("ab", MACS, (CLIENT, BACKEND)):
+        objects.append({"kind": "Endpoint", "name": side, "network": "default", "port": side, "mac": mac, "ips": [first],
+                        "prefixes": [f"{first.rsplit('.', 1)[0]}.0/12"]})
+    return objects
+
+
+def services(n=SERVICES, backends=BACKENDS, protocol="UDP"):
+    return [{"kind": "Service", "name": f"bench/service-{s}", "network": "default", "ips": [address(VIP, s)],
+             "ports": [{"protocol": protocol, "port": 80, "targetPort": 800}],
+             "backends": [{"ip": address(BACKEND, s * backends + k)} for k in range(backends)]} for s in range(n)]
+
+
+def accepting_policy(protocol="UDP"):
+    """Isolates the backend; the clients are let in by the address set that they are in."""
+    members = [f"10.16.{i}.0/24" for i in range(16)] + [address("172.16.0.0", i) for i in range(100)]
+    return [{"kind": "AddressSet", "name": "clients", "network": "default", "members": members},
+            {"kind": "Policy", "name": "accept-clients", "network": "default", "tier": "network", "endpoints": ["b"], "types": ["Ingress"],
+             "ingress": [{"name": "clients", "from": [{"set": "clients"}], "ports": [{"protocol": protocol, "port": 800}]}]}]
