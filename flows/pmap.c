@@ -122,6 +122,45 @@ pmap_find(const struct pmap *m, const struct pmap_type *type, const void *key)
 	return NULL;
 }
 
+void
+pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const void *const key[], unsigned int n, const void *value[])
+{
+	const struct pmap_node *node[PMAP_BURST];
+	const void *const *slot[PMAP_BURST];
+	uint64_t hash[PMAP_BURST];
+	unsigned int under_way = m->root != NULL ? n : 0;
+	for (unsigned int i = 0; i < n; i++) {
+		hash[i] = hash_key(key[i], type->key_len);
+		node[i] = m->root;
+		value[i] = NULL;
+	}
+	/* One level of all walks after the other; a slot may lie some lines behind its node's bitmaps. */
+	for (unsigned int shift = 0; shift <= LAST_SHIFT && under_way > 0; shift += BITS) {
+		under_way = 0;
+		for (unsigned int i = 0; i < n; i++) {
+			if (node[i] == NULL)
+				continue;
+			uint32_t bit = bit_at(hash[i], shift);
+			slot[i] = NULL;
+			if (node[i]->values & bit)
+				value[i] = slot[i] = &node[i]->slot[value_index(node[i], bit)]; /* not itself yet: where it stands */
+			else if (node[i]->children & bit)
+				slot[i] = &node[i]->slot[child_index(node[i], bit)];
+			__builtin_prefetch(slot[i]);
+		}
+		for (unsigned int i = 0; i < n; i++) {
+			if (node[i] == NULL)
+				continue;
+			const void *next = slot[i] != NULL ? *slot[i] : NULL;
+			__builtin_prefetch(next);
+			node[i] = value[i] == NULL ? next : NULL;
+			if (value[i] != NULL)
+				value[i] = next;
+			under_way += node[i] != NULL;
+		}
+	}
+}
+
 static struct pmap_node *
 node_new(struct txn *t, unsigned int n)
 {

@@ -300,9 +300,23 @@ decide_later(struct worker *w, struct burst *b, uint32_t i)
 		packet_drop(w, b, i, DROP_FRAGMENT);
 }
 
+/* What the decisions of a whole burst will read. */
+static void
+warm(const struct burst *b, uint32_t set)
+{
+	const struct tuple *key[WEFT_BURST];
+	unsigned int n = 0;
+	BURST_FOREACH (i, set)
+		if (b->p[i].ref == 0)
+			key[n++] = &b->p[i].key;
+	if (n > 1)
+		service_warm(&b->config->service, key, n);
+}
+
 void
 decide_run(struct worker *w, struct burst *b, uint32_t set)
 {
+	warm(b, set);
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
 		if (unlikely(p->flags & PACKET_LATER)) {

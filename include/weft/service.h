@@ -92,13 +92,17 @@ struct service_tables {    /* a value, as pmap */
 /* Worker. NULL: not a service port. `port` in network byte order. A node port is found at each of the node's addresses, from the
  * underlay and from the service's own network. */
 const struct service_port *service_find(const struct service_tables *s, uint32_t network, const struct ip *ip, uint8_t protocol, uint16_t port);
+/* Worker. A hint before new connections to n <= PMAP_BURST tuples are decided: fetch what service_find and service_choose will read. With
+ * fewer than SERVICE_WARM_MIN service ports, which caches hold anyway, it does nothing. */
+#define SERVICE_WARM_MIN 256
+struct tuple;
+void service_warm(const struct service_tables *s, const struct tuple *const t[], unsigned int n);
 /* Worker. NULL: no service has this address; node ports do not make an address a service's. */
 const struct service_address *service_address_find(const struct service_tables *s, uint32_t network, const struct ip *ip);
 /* Worker. An address inside the serviceCIDRs. */
 bool service_in_cidr(const struct service_tables *s, const struct ip *ip);
 
 /* The public, fixed hash that chooses: over source and destination address, ports and protocol. The same on every node. */
-struct tuple;
 uint32_t service_hash(const struct tuple *t);
 /* With session affinity: over the client's address and the service port alone, so that a client has one backend from the start. */
 uint32_t service_hash_client(const struct service_port *p, const struct ip *client);

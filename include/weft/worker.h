@@ -118,6 +118,7 @@ struct worker {
 	struct rte_ring *events;      /* struct policy_event, to the control thread */
 	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */
 	uint32_t aged_ms; /* when neighbours were aged last */
+	uint64_t aged_created; /* count.conn_created when connections were */
 	uint16_t ip_id;
 	bool stop;
 	struct burst burst;
