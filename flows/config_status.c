@@ -79,3 +79,19 @@ config_object_status(enum kind kind, const char *name, char *buf, size_t size)
 		break;
 	}
 }
+
+uint32_t
+config_object_slot(enum kind kind, const char *name)
+{
+	const struct config *c = config_current();
+	const struct config_object *o = object_find(c, kind, name);
+	if (o == NULL || o->compiled == NULL)
+		return 0;
+	if (kind == KIND_ENDPOINT)
+		return ((const struct endpoint *)o->compiled)->slot;
+	if (kind != KIND_REMOTE)
+		return 0;
+	const struct remote_state *r = o->compiled;
+	const struct vtep *vtep = config_vtep(c, r->network, &o->spec->remote.vtep);
+	return vtep != NULL ? vtep->slot : 0;
+}

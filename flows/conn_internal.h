@@ -22,11 +22,9 @@
 
 #include <arpa/inet.h>
 
-#include <weft/conn.h>
+#include <weft/conn_file.h>
 #include <weft/tcp_state.h>
 
-#define CONN_MAGIC 0x4e4e4f4354464557ull /* "WEFTCONN" */
-#define CONN_VERSION 2u
 #define BUCKET_SLOTS 12
 #define BUCKET_LOAD 864u /* hundredths of a slot in use, on average, when the table is full: 72 % */
 #define PROBE_BUCKETS 32u
@@ -76,17 +74,6 @@ struct conn_worker {
 
 struct open_count {
 	int64_t n;
-} __attribute__((aligned(64)));
-
-/* What the file begins with. Offsets are from its start. */
-struct conn_header {
-	uint64_t magic; /* written last */
-	uint32_t version, header_size;
-	uint32_t tuple_size, half_size, cold_size, bucket_size, worker_size, chunk_ids;
-	uint32_t capacity, n_buckets, workers, n_chunks;
-	uint64_t size, half_at, cold_at, bucket_at, worker_at, chunk_at, open_at;
-	uint64_t seed[7];
-	uint32_t chunks_taken __attribute__((aligned(64)));
 } __attribute__((aligned(64)));
 
 enum quota_count {

@@ -48,6 +48,11 @@ struct mgmt {
 		bool running, stop;
 		uint64_t lost; /* events, when they were told of last */
 	} policy_log;
+	/* conn_status.c; of the thread that logs. */
+	struct conn_watch {
+		bool warned, ever;
+		uint32_t warned_ms;
+	} conn_watch;
 	/* The builder's. */
 	struct store *store; /* NULL: nothing is kept */
 	struct host_route_entry *route;
@@ -142,6 +147,12 @@ void object_add_status(struct mgmt *m, json_t *out, struct object *o);
 void policy_add_counts(struct mgmt *m, json_t *status, const char *policy, bool rules);
 /* [{"name","accepted",...}], policies that have said something. */
 json_t *policy_stats(struct mgmt *m);
+
+/* conn_status.c: for `status` (NULL without workers), for an object that opens connections, and now and then: a log line and an
+ * event when the table gets full. */
+json_t *connections_status(struct mgmt *m);
+void connections_add_count(json_t *status, const struct object *o);
+void connections_watch(struct mgmt *m);
 
 /* policy_log.c: a thread of its own tells what policies ask for. 0 or -errno. */
 int policy_log_start(struct mgmt *m, struct error *e);

@@ -47,6 +47,7 @@ struct object {
 	/* Under the index's lock, once the object is in the index. */
 	char *phase;       /* NULL: ready */
 	char *warning;     /* or NULL */
+	uint32_t slot;     /* config_object_slot's; atomic */
 	struct seat *seat; /* NULL: not a Port, or not open */
 };
 

@@ -173,8 +173,10 @@ run(void *arg)
 		pthread_mutex_unlock(&l->lock);
 		while (tell_some(m) == AT_ONCE)
 			;
-		if (++turns % 20 == 0)
+		if (++turns % 20 == 0) {
 			tell_of_losses(m);
+			connections_watch(m);
+		}
 		pthread_mutex_lock(&l->lock);
 	}
 	pthread_mutex_unlock(&l->lock);

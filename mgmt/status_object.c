@@ -39,6 +39,8 @@ object_refresh(struct mgmt *m, struct object *o)
 		snprintf(text, sizeof(text), "closed: it was applied before the last reboot; apply it again");
 	else
 		config_object_status(o->kind, o->name, text, sizeof(text));
+	if (!o->closed && (o->kind == KIND_ENDPOINT || o->kind == KIND_REMOTE))
+		__atomic_store_n(&o->slot, config_object_slot(o->kind, o->name), __ATOMIC_RELAXED);
 	/* Nobody else changes it: no lock to compare. */
 	const char *now = strcmp(text, "ready") != 0 ? text : NULL;
 	if ((now == NULL) != (o->phase == NULL) || (now != NULL && strcmp(now, o->phase) != 0))
@@ -101,6 +103,8 @@ object_add_status(struct mgmt *m, json_t *out, struct object *o)
 	pthread_mutex_unlock(&m->lock);
 	if (open)
 		add_port(status, o->name, &seat);
+	if (o->kind == KIND_ENDPOINT || o->kind == KIND_REMOTE)
+		connections_add_count(status, o);
 	json_object_set_new(out, "status", status);
 }
 

@@ -60,13 +60,9 @@ verb_status(const struct call *c)
 	json_t *out = json_pack("{s:s, s:I, s:I, s:o, s:o, s:o}", "version", m->version, "uptimeSeconds",
 				(json_int_t)((clock_ms() - m->started_ms) / 1000), "epoch", (json_int_t)epoch,
 				"objects", objects, "workers", status_workers(m), "books", status_books());
-	if (workers_count() > 0 && worker_get(0)->conns != NULL) {
-		struct conn_stats s;
-		conn_table_stats(worker_get(0)->conns, &s);
-		json_object_set_new(out, "connections",
-				    json_pack("{s:I, s:I, s:I}", "used", (json_int_t)s.used, "capacity",
-					      (json_int_t)s.capacity, "halfOpen", (json_int_t)s.half_open));
-	}
+	json_t *connections = connections_status(m);
+	if (connections != NULL)
+		json_object_set_new(out, "connections", connections);
 	json_t *extra = m->status_extra != NULL ? m->status_extra(m->arg) : NULL;
 	json_object_update(out, extra);
 	json_decref(extra);

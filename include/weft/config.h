@@ -195,6 +195,8 @@ void config_abort(struct config_txn *t);
 
 /* The status of an object for `get`: "ready", or "pending: port web-0 does not exist". Control threads, under the builder. */
 void config_object_status(enum kind kind, const char *name, char *buf, size_t size);
+/* Whose connections an Endpoint or a Remote opens (conn_cold.owner); 0 when there is no such object. As above. */
+uint32_t config_object_slot(enum kind kind, const char *name);
 
 #ifdef __cplusplus
 }

@@ -79,7 +79,8 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *           FIELD: {"name","type","list"?,"need":"required|optional|default","default"?,"min"?,"max"?,"maxItems"?,"words"?:[...],"key"?,
  *              "fields"?:[FIELD],"help"}
  *   status  -> {"version","uptimeSeconds","epoch","objects":{kind:n},"workers":[{"id","core","numa","rxQueues":[{"port","queue"}]}],
- *              "connections":{"used","capacity","halfOpen"},"books":{"rx","created","tx","dropped","merged","punted","held","difference"}, extra}
+ *              "connections":{"used","capacity","halfOpen","perEndpoint","evicted","refusedFull","refusedQuota",
+ *              "warning"?,"holders"?:[{"kind","name","used"}]},"books":{"rx","created","tx","dropped","merged","punted","held","difference"}, extra}
  *   stats   -> {"workers":[{"id","core","turns","busyTurns","busyCycles","packets","bursts","handed","decided","connCreated","connExpired",
  *              "held","eventsLost","stages":[{"name","cycles","packets"}]}],"policies":[{"name","accepted",... as verdicts}],"ports":[{"name","rx","rxBytes","rxBad","tx","txBytes","created","punted",
  *              "dropped","drops":{reason:n}}],"tscHz"}
@@ -91,7 +92,7 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
 bool mgmt_builds(const char *method);
 
 /*
- * Events for `watch`: fn is called (any thread) with a JSON object {"event":"applied|deleted|port","kind","name","epoch",...} it must not keep without
+ * Events for `watch`: fn is called (any thread) with a JSON object {"event":"applied|deleted|port|connections","kind","name","epoch",...} it must not keep without
  * a reference of its own. One listener: the server. A policy with "log" tells {"event":"policy","kind":"Policy","name","rule","ruleName"?,"time",
  * "verdict":"accept|deny","direction","dryRun","established","endpoint","protocol","from":{"ip","port"?},"to":{...},"backend"?:{...}}, at a limited
  * rate; what was too much is told as {"event":"policyLost","kind":"Policy","count"}.

@@ -47,6 +47,16 @@ print_connections(const json_t *c)
 	label("connections");
 	printf("%s of %s (%.0f%%), %s half-open\n", text_count((uint64_t)n, used), text_count((uint64_t)of, capacity),
 	       of > 0 ? 100.0 * (double)n / (double)of : 0.0, text_count((uint64_t)number(c, "halfOpen"), half));
+	if (json_object_get(c, "warning") == NULL)
+		return;
+	json_t *holder;
+	size_t i;
+	label("warning");
+	printf("%u %% of the connection table are in use", of > 0 ? (unsigned int)(100 * n / of) : 0);
+	json_array_foreach(json_object_get(c, "holders"), i, holder)
+		printf("%s %s %s", i == 0 ? ":" : ",", string(holder, "name"),
+		       text_count((uint64_t)number(holder, "used"), used));
+	putchar('\n');
 }
 
 /* rx + created = tx + dropped + merged + punted + held: packets are never lost without a word. */

@@ -270,6 +270,17 @@ config_abort(struct config_txn *t)
 	delete t;
 }
 
+uint32_t
+config_object_slot(enum kind, const char *)
+{
+	return 0;
+}
+uint32_t
+conn_owner_used(const struct conn_table *, uint32_t)
+{
+	return 0;
+}
+
 void
 config_object_status(enum kind kind, const char *name, char *buf, size_t size)
 {

@@ -342,6 +342,12 @@ TEST_F(Cli, StatusIsForPeople)
 		  "WORKER  CORE  NUMA  QUEUES  PORT/QUEUE\n"
 		  "     0     2     0       2  web-0/0 web-0/1\n"
 		  "     1     3     0       0  -\n");
+	answer("status", R"({"connections":{"used":900,"capacity":1000,"halfOpen":3,"warning":"90 %","holders":[)"
+			 R"({"kind":"Endpoint","name":"shop/a","used":700},{"kind":"Remote","name":"node-2","used":20}]}})");
+	EXPECT_NE(weft("status").out.find("connections  900 of 1000 (90%), 3 half-open\n"
+					  "warning      90 % of the connection table are in use: shop/a 700, node-2 20\n"),
+		  std::string::npos)
+		<< weft("status").out;
 	answer("status", R"({"books":{"difference":-7}})");
 	EXPECT_NE(weft("status").out.find("; in flight or unaccounted: -7\n"), std::string::npos);
 }

@@ -118,7 +118,7 @@ TEST_F(Verbs, Status)
 		R"({"version":"9.9","uptimeSeconds":0,"epoch":1,"objects":{"Node":0,"Network":1,"Port":0,"Endpoint":0,"Remote":0,"Route":0,)"
 		R"("Service":0,"AddressSet":0,"Policy":0},"workers":[{"id":0,"core":3,"numa":0,"rxQueues":[]}],)"
 		R"("books":{"rx":10,"created":1,"tx":8,"dropped":2,"merged":0,"punted":1,"held":0,"difference":0},)"
-		R"("connections":{"used":5,"capacity":1024,"halfOpen":2}})");
+		R"("connections":{"used":5,"capacity":1024,"halfOpen":2,"perEndpoint":0,"evicted":0,"refusedFull":0,"refusedQuota":0}})");
 }
 
 TEST_F(Verbs, Stats)
