@@ -79,3 +79,65 @@ TEST(Workers, ChangesUnderTrafficOnTwoThreads)
 	sw.stop_threads();
 	EXPECT_GT(given, 1000u);
 }
+
+// The DNS race: a resolver sends A and AAAA from one new socket, and two workers see them at the same moment, while backends change
+// their weights, so that each may choose another. One connection comes of it, and both questions reach the same server.
+TEST(Workers, TwoDatagramsOfANewSocketAtOnceAreOneConnection)
+{
+	Switch sw(2);
+	sw.network();
+	for (const char *pod : {"c", "s1", "s2"})
+		sw.pod(pod, pod[0] == 'c' ? "10.244.1.5" : pod[1] == '1' ? "10.244.1.11" : "10.244.1.12");
+	sw.port("c", ",\"queues\":2");
+	auto weigh = [&](int first, int second) {
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"dns\",\"network\":\"default\",\"ips\":[\"10.96.0.10\"],\"ports\":[{\"name\":\"dns\","
+				     "\"protocol\":\"UDP\",\"port\":53}],\"backends\":[{\"ip\":\"10.244.1.11\",\"weight\":" + std::to_string(first) +
+				     "},{\"ip\":\"10.244.1.12\",\"weight\":" + std::to_string(second) + "}]}"))
+			<< sw.error;
+	};
+	weigh(1, 1);
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	std::vector<int> cores;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &cpus))
+			cores.push_back(i);
+	sw.run_threads(cores);
+	auto end = std::chrono::steady_clock::now() + std::chrono::seconds(3);
+	uint16_t rounds = 0;
+	size_t seen[2] = {0, 0};
+	for (; rounds < 20000 && std::chrono::steady_clock::now() < end && !testing::Test::HasFailure(); rounds++) {
+		if (rounds % 8 == 0)
+			weigh(1 + rounds % 3 * 100, 1 + (rounds + 1) % 3 * 100);
+		struct rte_mbuf *m[2];
+		for (int q = 0; q < 2; q++) {
+			Bytes frame = sw.to("c", "10.96.0.10").udp((uint16_t)(1000 + rounds), 53).data(q == 0 ? "A" : "AAAA").bytes();
+			m[q] = rte_pktmbuf_alloc(the_pool);
+			memcpy(rte_pktmbuf_append(m[q], (uint16_t)frame.size()), frame.data(), frame.size());
+		}
+		struct port *c = sw.find("c");
+		for (uint16_t q = 0; q < 2; q++)
+			ASSERT_EQ(test_port_give(c, q, m[q]), 0);
+		size_t got[2] = {0, 0};
+		for (int wait = 0; wait < 20000 && got[0] + got[1] < 2; wait++) {
+			got[0] += sw.take_all("s1").size();
+			got[1] += sw.take_all("s2").size();
+			if (got[0] + got[1] < 2)
+				std::this_thread::sleep_for(std::chrono::microseconds(20));
+		}
+		EXPECT_EQ(got[0] + got[1], 2u) << "round " << rounds << ": " << sw.drops_text();
+		EXPECT_TRUE(got[0] == 0 || got[1] == 0) << "round " << rounds << ": the questions of one socket went to two servers";
+		seen[0] += got[0] != 0;
+		seen[1] += got[1] != 0;
+	}
+	sw.stop_threads();
+	EXPECT_EQ(sw.connections(), rounds);
+	EXPECT_GT(rounds, 100u);
+	EXPECT_GT(seen[0], 0u);
+	EXPECT_GT(seen[1], 0u);
+	struct worker_counters w[2];
+	for (unsigned int i = 0; i < 2; i++)
+		w[i] = worker_get(i)->count;
+	EXPECT_GT(w[0].packets, rounds / 2u) << "both workers took part";
+	EXPECT_GT(w[1].packets, rounds / 2u);
+}

@@ -72,8 +72,8 @@ next_segment(const conn_table *t, uint32_t ref, int flags)
 	const tcp_side &from = c.tcp[ref & 1], &to = c.tcp[!(ref & 1)];
 	tcp_segment s;
 	memset(&s, 0, sizeof(s));
-	bool again = from.max_win != 0 && (flags & TCP_BIT_SYN);
-	s.seq = (from.max_win != 0 ? __atomic_load_n(&from.end, __ATOMIC_RELAXED) : 5000) - again;
+	bool heard = __atomic_load_n(&from.max_win, __ATOMIC_RELAXED) != 0, again = heard && (flags & TCP_BIT_SYN);
+	s.seq = (heard ? __atomic_load_n(&from.end, __ATOMIC_RELAXED) : 5000) - again;
 	s.ack = flags & TCP_BIT_ACK ? __atomic_load_n(&to.end, __ATOMIC_RELAXED) : 0;
 	s.window = 65535;
 	s.flags = uint8_t(flags);

@@ -105,10 +105,15 @@ struct ConnStress : ::testing::Test {
 	unsigned int n = std::max(2u, std::min(cpus(), 4u));
 
 	void
-	open(uint32_t capacity)
+	open(uint32_t capacity, uint32_t per_owner = 0)
 	{
-		t = make_table(capacity, n + 1);
-		ASSERT_NE(t, nullptr);
+		conn_table_options o;
+		memset(&o, 0, sizeof(o));
+		o.capacity = capacity;
+		o.workers = n + 1;
+		o.numa_node = -1;
+		o.per_owner = per_owner;
+		ASSERT_EQ(conn_table_create(&t, &o, nullptr), 0);
 	}
 	void
 	TearDown() override
@@ -254,6 +259,33 @@ TEST_F(ConnRace, SameTuple)
 {
 	race({[](unsigned int, uint32_t round) { return new_conn(tuple_number(round % 100'000)); },
 	      [&](uint32_t, const auto &w, const auto &a) { expect_one_connection(w, a); }});
+}
+
+// The DNS race: two datagrams of a new socket at once, and each worker has chosen a backend of its own.
+TEST_F(ConnRace, SameSocketToDifferentBackends)
+{
+	race({[](unsigned int racer, uint32_t round) {
+		      tuple k = tuple_number(round % 4000);
+		      k.dport = htons(53);
+		      conn_new c = new_conn(k);
+		      c.reply.src = ip_from4(htonl(0x0b000000 + racer));
+		      c.reply.sport = htons(5353);
+		      return c;
+	      },
+	      [&](uint32_t, const auto &w, const auto &a) {
+		      unsigned int winner = 0, winners = 0;
+		      for (unsigned int i = 0; i < a.size(); i++) {
+			      ASSERT_TRUE(a[i].rc == 0 || a[i].rc == -EEXIST) << a[i].rc;
+			      winners += a[i].rc == 0;
+			      winner = a[i].rc == 0 ? i : winner;
+		      }
+		      ASSERT_EQ(winners, 1u);
+		      for (unsigned int i = 0; i < a.size(); i++) {
+			      ASSERT_EQ(a[i].ref, a[winner].ref);
+			      ASSERT_EQ(conn_find(t, &w[i].reply), i == winner ? a[winner].ref + 1 : 0);
+		      }
+		      ASSERT_EQ(walked(), 1u);
+	      }});
 }
 
 TEST_F(ConnRace, EachOthersReverse)
@@ -471,6 +503,80 @@ TEST_F(ConnStress, ChurnByEverybodyWithPacketsAndAgeing)
 			return 0;
 		},
 		t);
+	expect_nothing_leaked(CAPACITY);
+}
+
+// Floods from two owners at their quotas, and one who stays below and is answered: the books of all balance, and nobody
+// takes anything from him.
+TEST_F(ConnStress, QuotasAndEvictionUnderFloods)
+{
+	constexpr uint32_t CAPACITY = 4096, QUOTA = 1500, CALM = 3, PER_WORKER = 100;
+	open(CAPACITY, QUOTA);
+	Clock clock(1.2);
+	Meeting meeting(n); // a worker that the kernel holds up holds up all ids: the others wait for it
+	std::atomic<bool> stop{false};
+	std::atomic<uint32_t> now{T0};
+	std::atomic<uint64_t> flooded{0}, refused{0}, calm{0};
+	run([&](unsigned int id, Reader &r) {
+		std::mt19937 random(id + 7);
+		std::vector<uint32_t> mine; // numbers
+		auto enough = [&] { return flooded > 20'000 && refused > 10 && calm > 1000 && stats().evicted > 100; };
+		for (uint32_t turn = 0; !stop; turn++) {
+			uint32_t ms = now.fetch_add(1), ref;
+			for (int i = 0; i < 32; i++) {
+				conn_new c = new_conn(tuple_number(0x100000 + uint32_t(random() % 0x400000), IPPROTO_TCP), TCP_BIT_SYN);
+				c.owner = 1 + uint32_t(random() % 2);
+				int rc = conn_create(t, id, &c, ms, &ref);
+				EXPECT_TRUE(rc == 0 || rc == -EDQUOT || rc == -ENOSPC || rc == -EEXIST) << rc;
+				flooded += rc == 0;
+				refused += rc == -EDQUOT || rc == -ENOSPC;
+				EXPECT_LE(conn_owner_used(t, c.owner), QUOTA + n);
+			}
+			uint32_t number = 1000 * id + uint32_t(mine.size());
+			conn_new c = new_conn(tuple_number(number));
+			c.owner = CALM;
+			int rc = conn_create(t, id, &c, ms, &ref);
+			EXPECT_EQ(rc, 0) << "the calm one is refused";
+			EXPECT_EQ(conn_packet(t, ref + 1, 0, ms), 0);
+			mine.push_back(number);
+			calm++;
+			for (uint32_t k : mine) {
+				tuple key = tuple_number(k);
+				EXPECT_NE(conn_find(t, &key), 0u) << "one of the calm one's went";
+			}
+			if (mine.size() == PER_WORKER) {
+				for (uint32_t k : mine) {
+					tuple key = tuple_number(k);
+					conn_remove(t, id, conn_find(t, &key));
+				}
+				mine.clear();
+			}
+			r.quiescent();
+			conn_age(t, id, ms, 32);
+			if (turn % 4 == 0) {
+				meeting.wait(r);
+				if (id == 0)
+					stop = clock.over(enough()) || HasFailure();
+				meeting.wait(r);
+			}
+		}
+	});
+	EXPECT_GT(flooded.load(), 20'000u);
+	EXPECT_GT(refused.load(), 10u);
+	EXPECT_GT(calm.load(), 1000u);
+	EXPECT_GT(stats().evicted, 100u);
+	uint32_t by_owner[4] = {};
+	conn_walk(
+		t,
+		[](uint32_t, const conn_half *, const conn_cold *c, void *p) {
+			static_cast<uint32_t *>(p)[c->owner]++;
+			return 0;
+		},
+		by_owner);
+	for (uint32_t owner = 1; owner <= 3; owner++)
+		EXPECT_EQ(conn_owner_used(t, owner), by_owner[owner]);
+	EXPECT_LE(by_owner[1], QUOTA);
+	EXPECT_LE(by_owner[2], QUOTA);
 	expect_nothing_leaked(CAPACITY);
 }
 
