@@ -16,17 +16,26 @@ conflict(const struct route *r, const struct route *other, const char *where, st
 		return error_at(e, -EEXIST, where, "%s belongs to Remote \"%s\"", text, owner->name);
 	case ROUTE_GATEWAY:
 		return error_at(e, -EEXIST, where, "%s is a gateway of Network \"%s\"", text, owner->name);
+	case ROUTE_LINK:
+		return error_at(e, -EEXIST, where, "%s is a network of the uplink", text);
+	case ROUTE_VIA:
+		return error_at(e, -EEXIST, where, "%s belongs to Route \"%s\"", text, owner->name);
 	case ROUTE_HOST:
 		break;
 	}
 	return error_at(e, -EEXIST, where, "%s is an address of this node", text);
 }
 
-/* A local endpoint is preferred to a remote one; an address of the node that is also a gateway is the node's. */
+/*
+ * A local endpoint is preferred to a remote one; an address of the node that is also a gateway is the node's; a network that the uplink
+ * is in needs no Route.
+ */
 static bool
 outranks(uint8_t kind, uint8_t other)
 {
-	return (kind == ROUTE_ENDPOINT && other == ROUTE_REMOTE) || (kind == ROUTE_HOST && other == ROUTE_GATEWAY);
+	return (kind == ROUTE_ENDPOINT && other == ROUTE_REMOTE) ||
+	       (kind == ROUTE_HOST && (other == ROUTE_GATEWAY || other == ROUTE_LINK || other == ROUTE_VIA)) ||
+	       (kind == ROUTE_LINK && other == ROUTE_VIA);
 }
 
 static void
@@ -151,6 +160,15 @@ cover_slot(const struct config *c, const struct lpm_key *key)
 }
 
 static bool
+in_subnets(const struct network *n, const struct prefix *p)
+{
+	for (uint32_t i = 0; i < n->n_subnets; i++)
+		if (n->subnets[i].prefix.len <= p->len && prefix_contains(&n->subnets[i].prefix, &p->ip))
+			return true;
+	return false;
+}
+
+static bool
 same(const struct route *a, const struct route *b)
 {
 	return a == b || (a->kind == b->kind && a->slot == b->slot && a->hop == b->hop && a->endpoint == b->endpoint);
@@ -166,6 +184,10 @@ bump_route(struct config_txn *t, const struct lpm_key *key)
 		return;
 	if (before == NULL && after == NULL)
 		return;
+	/* What pods sent out by the uplink may be somebody's in here now. */
+	const struct network *n = t->c->network[key->network];
+	if ((before == NULL || after == NULL) && n != NULL && n->spec->has_masquerade && !in_subnets(n, &p))
+		config_bump(t, t->c->network[NETWORK_UNDERLAY]->slot);
 	config_bump(t, before != NULL ? before->slot : cover_slot(t->base, key));
 	config_bump(t, after != NULL ? after->slot : cover_slot(t->c, key));
 }

@@ -46,6 +46,7 @@ struct config_builder {
 	struct lpm underlay; /* network 0: struct underlay_route */
 	const struct config_object *host, *uplink, *self;
 	uint32_t n_closed;   /* endpoints that are not admitted yet */
+	uint32_t link_hop[2]; /* out of the uplink to whom it is for, IPv6 and IPv4 */
 };
 
 struct port_user {
@@ -55,6 +56,9 @@ struct port_user {
 struct underlay_route {
 	struct lpm_key key;
 	const struct spec_route *spec;
+	uint32_t n; /* next hops on the uplink */
+	struct route_way *way;
+	uint16_t *neighbour;
 };
 
 /* A way to a VTEP with an inner destination MAC; Remotes share it. */
@@ -95,7 +99,7 @@ struct config_txn {
 	struct vector idle;       /* struct tunnel_key: lost their last use */
 	struct vector covered;    /* config_admit.c: what policies of this transaction select */
 	bool covered_sorted;
-	bool host_changed, uplink_changed, node_ips_changed, checked;
+	bool host_changed, uplink_changed, wire_changed, node_ips_changed, checked;
 	struct service_locality locality; /* what service_change_of points to */
 	enum kind culprit_kind;
 	const char *culprit;
@@ -193,6 +197,14 @@ int tunnel_take(struct config_txn *t, const struct ip *vtep, uint32_t network, c
 		struct error *e);
 void tunnel_drop(struct config_txn *t, const struct ip *vtep, uint32_t network, const struct mac *mac);
 void tunnels_sweep(struct config_txn *t);
+
+/* config_wire.c: how pods' packets leave by the uplink, and which of its packets are for pods. */
+void wire_links_remove(struct config_txn *t);
+int wire_links_put(struct config_txn *t, struct error *e);
+void wire_route_remove(struct config_txn *t, const struct underlay_route *r);
+int wire_route_put(struct config_txn *t, struct underlay_route *r, struct error *e);
+void wire_network_remove(struct config_txn *t, const struct network *n);
+void wire_network_put(struct config_txn *t, const struct network *n);
 
 /* config_underlay.c */
 int underlay_validate(const struct spec_route *spec, struct error *e);

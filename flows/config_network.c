@@ -106,6 +106,7 @@ take_out(struct config_txn *t, const struct change *ch)
 		host_fib_drop(t, &spec->subnets[i].prefix, n->id);
 		fib_remove(t, n->id, &gateway, spec);
 	}
+	wire_network_remove(t, n);
 	config_bump(t, n->slot);
 	txn_retire(&t->txn, (void *)(uintptr_t)n);
 	if (ch->now == NULL)
@@ -153,6 +154,7 @@ put_gateway(struct config_txn *t, const struct network *n, uint32_t i, struct er
 static int
 put_in(struct config_txn *t, const struct network *n, struct error *e)
 {
+	wire_network_put(t, n);
 	int rc = n->vni != 0 ? put_vni(t, n, e) : 0;
 	for (uint32_t i = 0; i < n->n_subnets && rc == 0; i++) {
 		host_fib_add(t, &n->subnets[i].prefix, n->id);
@@ -190,5 +192,8 @@ networks_put_in(struct config_txn *t, struct error *e)
 		if (rc < 0)
 			return blame(t, KIND_NETWORK, ch->name, rc);
 	}
+	t->c->n_networks = WEFT_MAX_NETWORKS;
+	while (t->c->n_networks > 1 && t->c->network[t->c->n_networks - 1] == NULL)
+		t->c->n_networks--;
 	return list_vxlan_ports(t->c, e);
 }

@@ -136,6 +136,25 @@ settle_ips(struct config_txn *t)
 	c->n_node_ips = n;
 }
 
+/* The first of the uplink's addresses of a family, or of the host port's, which hang on the same wire, or of the Node's. */
+static struct ip
+wire_ip(const struct config_txn *t, bool v4)
+{
+	const struct config_object *port[2] = {t->b->uplink, t->b->host};
+	for (int p = 0; p < 2; p++) {
+		for (uint32_t i = 0; port[p] != NULL && i < port[p]->spec->port.ips.n; i++) {
+			const struct ip *ip = &port[p]->spec->port.ips.v[i].ip;
+			if (ip_is4(ip) == v4 && !ip_is_link_local6(ip))
+				return *ip;
+		}
+	}
+	for (uint32_t i = 0; t->b->self != NULL && i < t->b->self->spec->node.ips.n; i++)
+		if (ip_is4(&t->b->self->spec->node.ips.v[i]) == v4)
+			return t->b->self->spec->node.ips.v[i];
+	static const struct ip none;
+	return none;
+}
+
 static int
 settle_host(struct config_txn *t, struct error *e)
 {
@@ -195,6 +214,11 @@ node_settle(struct config_txn *t, struct error *e)
 		return rc;
 	if (t->b->host != host || t->b->uplink != uplink || t->b->self != self)
 		settle_ips(t);
+	if (t->b->host != host || t->b->uplink != uplink || t->b->self != self) {
+		t->wire_changed = true;
+		for (int v4 = 0; v4 < 2; v4++)
+			t->c->wire_ip[v4] = wire_ip(t, v4);
+	}
 	if (t->b->uplink != uplink) {
 		t->uplink_changed = true;
 		settle_uplink(t);

@@ -26,8 +26,10 @@ static void
 take_out(struct config_txn *t, const struct spec_route *spec)
 {
 	struct underlay_route *r = lpm_remove(&t->b->underlay, &t->txn, 0, &spec->prefix);
-	if (r != NULL)
-		txn_retire(&t->txn, r);
+	if (r == NULL)
+		return;
+	wire_route_remove(t, r);
+	txn_retire(&t->txn, r);
 }
 
 static int
@@ -43,15 +45,31 @@ put_in(struct config_txn *t, const struct spec_route *spec, struct error *e)
 	r->key = (struct lpm_key){.ip = spec->prefix.ip, .len = spec->prefix.len};
 	r->spec = spec;
 	lpm_put(&t->b->underlay, &t->txn, r);
+	return wire_route_put(t, r, e);
+}
+
+static int
+touch(const void *object, void *arg)
+{
+	object_touch(arg, KIND_ROUTE, ((const struct config_object *)object)->name);
 	return 0;
 }
 
 int
 underlay_settle(struct config_txn *t, struct error *e)
 {
+	if (t->wire_changed) {
+		pmap_walk(&t->base->objects[KIND_ROUTE], touch, t);
+		wire_links_remove(t);
+	}
 	for (const struct change *ch = t->changes[KIND_ROUTE]; ch != NULL; ch = ch->next) {
 		if (ch->base != NULL)
 			take_out(t, &ch->base->spec->route);
+	}
+	if (t->wire_changed) {
+		int rc = wire_links_put(t, e);
+		if (rc < 0)
+			return rc;
 	}
 	for (const struct change *ch = t->changes[KIND_ROUTE]; ch != NULL; ch = ch->next) {
 		int rc = ch->now != NULL ? put_in(t, &ch->now->spec->route, e) : 0;

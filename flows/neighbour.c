@@ -7,6 +7,7 @@
 #include <weft/rcu.h>
 
 #include "id_pool.h"
+#include "neighbour_private.h"
 
 #define BUCKETS 4096
 /* clock_passed compares by signed difference, so a time must not be left standing for 24 days. */
@@ -23,25 +24,10 @@ static uint32_t uses[WEFT_MAX_NEIGHBOURS]; /* builder's */
 static uint32_t n_given;                   /* ids up to here were given out at some time; atomic */
 static struct id_pool ids = ID_POOL_INIT;
 
-static uint64_t
-word_of(enum neighbour_state state, const struct mac *mac)
-{
-	uint64_t w = state;
-	for (int i = 0; i < 6; i++)
-		w = w << 8 | (mac != NULL ? mac->b[i] : 0);
-	return w;
-}
-
-static enum neighbour_state
-state_of(uint64_t word)
-{
-	return (enum neighbour_state)(word >> 48);
-}
-
 int
 neighbour_init(void)
 {
-	size_t size = WEFT_MAX_NEIGHBOURS * sizeof(neighbour_table[0]);
+	size_t size = (WEFT_MAX_NEIGHBOURS + WEFT_LINK_NEIGHBOURS) * sizeof(neighbour_table[0]);
 	neighbour_table = aligned_alloc(64, size);
 	if (neighbour_table == NULL || id_pool_init(&ids, WEFT_MAX_NEIGHBOURS) < 0) {
 		neighbour_fini();
@@ -61,14 +47,13 @@ neighbour_fini(void)
 	memset(link_of, 0, sizeof(link_of));
 	memset(uses, 0, sizeof(uses));
 	n_given = 0;
+	links_forget();
 }
 
 static uint16_t *
 bucket_of(uint16_t port, const struct ip *ip)
 {
-	uint64_t h = (ip->q[0] ^ port) * UINT64_C(0x9e3779b97f4a7c15) ^ ip->q[1];
-	h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
-	return &bucket[(h >> 40) % BUCKETS];
+	return &bucket[neighbour_hash(port, ip) % BUCKETS];
 }
 
 static uint16_t
@@ -188,6 +173,8 @@ neighbour_learn(uint16_t port, const struct ip *ip, const struct mac *mac, uint3
 		if (__atomic_load_n(&n->word, __ATOMIC_RELAXED) != word)
 			__atomic_store_n(&n->word, word, __ATOMIC_RELEASE);
 	}
+	if (links_learn(port, ip, word, now_ms))
+		cared = true;
 	return cared;
 }
 
@@ -197,7 +184,7 @@ neighbour_should_ask(uint16_t id, uint32_t now_ms)
 	struct neighbour *n = &neighbour_table[id];
 	uint64_t word = __atomic_load_n(&n->word, __ATOMIC_ACQUIRE);
 	uint32_t asked = __atomic_load_n(&n->asked, __ATOMIC_RELAXED);
-	if (state_of(word) == NEIGHBOUR_FREE)
+	if (state_of(word) != NEIGHBOUR_INCOMPLETE && state_of(word) != NEIGHBOUR_REACHABLE)
 		return false;
 	if (state_of(word) == NEIGHBOUR_REACHABLE &&
 	    !clock_passed(now_ms, __atomic_load_n(&n->confirmed, __ATOMIC_RELAXED), NEIGHBOUR_FRESH_MS))
@@ -207,8 +194,8 @@ neighbour_should_ask(uint16_t id, uint32_t now_ms)
 	return __atomic_compare_exchange_n(&n->asked, &asked, now_ms, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-static void
-age_one(struct neighbour *n, uint32_t now_ms)
+void
+neighbour_age_one(struct neighbour *n, uint32_t now_ms)
 {
 	uint64_t word = __atomic_load_n(&n->word, __ATOMIC_ACQUIRE), incomplete = word_of(NEIGHBOUR_INCOMPLETE, NULL);
 	uint32_t asked = __atomic_load_n(&n->asked, __ATOMIC_RELAXED);
@@ -232,5 +219,6 @@ neighbour_age(uint32_t now_ms)
 {
 	uint32_t n = __atomic_load_n(&n_given, __ATOMIC_ACQUIRE);
 	for (uint32_t id = 1; id <= n; id++)
-		age_one(&neighbour_table[id], now_ms);
+		neighbour_age_one(&neighbour_table[id], now_ms);
+	links_age(now_ms);
 }

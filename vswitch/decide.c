@@ -41,12 +41,13 @@ check_source(struct decision *d)
 static bool
 find_destination(struct decision *d)
 {
-	const struct route *to = config_route(d->c, d->network, &d->dst);
+	const struct route *to = config_route(d->c, d->home, &d->dst);
 	d->v->to = to;
+	d->far = d->home;
 	if (to == NULL)
-		return settle_answer(d, ANSWER_NO_ROUTE, DROP_NO_ROUTE);
+		return leave_overlay(d);
 	if (to->kind == ROUTE_GATEWAY) {
-		if (d->key->has_icmp && (d->key->icmp_type == 8 || d->key->icmp_type == 128))
+		if (asks_echo(d))
 			return settle_answer(d, ANSWER_ECHO, DROP_REASON_COUNT);
 		return settle_reject(d, DROP_NO_ROUTE);
 	}
@@ -60,7 +61,11 @@ find_destination(struct decision *d)
 								  : DROP_NO_UPLINK;
 		return settle_drop(d, why);
 	}
-	return true;
+	d->hop = to->hop;
+	if (d->outside)
+		return stand_for_client(d);
+	bool from_host = d->v->from != NULL && d->v->from->kind == ROUTE_HOST;
+	return !from_host || to->kind == ROUTE_ENDPOINT || speak_as_gateway(d);
 }
 
 static bool
@@ -69,7 +74,7 @@ judge(struct decision *d, const struct endpoint *ep, enum policy_direction direc
 	const struct route *to = d->v->to;
 	struct policy_query q = {
 		.endpoint = ep->slot,
-		.network = d->network,
+		.network = d->home,
 		.direction = direction,
 		.peer = *peer,
 		.protocol = d->proto,
@@ -129,11 +134,16 @@ settle_forward(struct decision *d)
 	v->reply = tuple_reversed(t);
 	v->reply.src = d->dst;
 	v->reply.sport = d->dport;
+	v->reply.dst = d->src;
+	v->reply.dport = d->sport;
+	v->reply.net_proto = tuple_net_proto(d->far, d->proto);
+	if (v->nat_first != 0 && asks_echo(d))
+		v->reply.sport = v->reply.dport;
 	/* A pod that reaches itself through a service would answer itself directly: the answer must come back through the
 	 * service, so the virtual address asks in its place. */
-	if (v->service != 0 && ip_equal(&d->dst, &t->src))
+	if (v->service != 0 && ip_equal(&d->dst, &d->src))
 		v->reply.dst = t->dst;
-	v->hop[0] = v->to->hop;
+	v->hop[0] = d->hop;
 	v->hop[1] = d->source_hop;
 	v->dep[0][0] = v->dep[1][1] = d->source_slot;
 	v->dep[0][1] = v->dep[1][0] = v->to->slot;
@@ -153,8 +163,14 @@ decide(const struct config *c, const struct decide_key *key, struct verdict *v)
 		.dst = key->tuple.dst,
 		.dport = key->tuple.dport,
 		.home = key->tuple.net_proto >> 8,
+		.src = key->tuple.src,
+		.sport = key->tuple.sport,
 	};
 	memset(v, 0, sizeof(*v));
-	if (check_source(&d) && resolve_service(&d) && find_destination(&d) && check_admission(&d) && enforce_policy(&d))
+	bool known = d.network == NETWORK_UNDERLAY ? enter_overlay(&d) : check_source(&d) && resolve_service(&d);
+	/* A backend out there is the business of the network that sends to it. */
+	if (d.home == NETWORK_UNDERLAY)
+		d.home = d.network;
+	if (known && find_destination(&d) && check_admission(&d) && enforce_policy(&d))
 		settle_forward(&d);
 }

@@ -17,6 +17,11 @@ struct decision {
 	struct ip dst;       /* where it really goes: the backend's address when through a service */
 	uint16_t dport;
 	uint32_t home;       /* the network that the destination is in */
+	struct ip src;       /* whom it comes from there: another address when the source is translated */
+	uint16_t sport;
+	bool outside;        /* the client is in the underlay: neither a pod nor the node */
+	uint32_t far;        /* the network that answers come from */
+	uint32_t hop;        /* to the destination */
 	const struct endpoint *source; /* NULL: not a local endpoint */
 	uint32_t source_slot, source_hop;
 };
@@ -44,6 +49,24 @@ settle_reject(struct decision *d, enum drop_reason reason)
 {
 	return settle_answer(d, d->proto == IPPROTO_TCP ? ANSWER_RESET : ANSWER_PORT_UNREACHABLE, reason);
 }
+
+static inline bool
+asks_echo(const struct decision *d)
+{
+	return d->key->has_icmp && (d->key->icmp_type == 8 || d->key->icmp_type == 128);
+}
+
+static inline bool
+settle_no_route(struct decision *d)
+{
+	return settle_answer(d, ANSWER_NO_ROUTE, DROP_NO_ROUTE);
+}
+
+/* decide_egress.c: the ways between an overlay network and what is not in it. */
+bool leave_overlay(struct decision *d);  /* nobody in the network has the destination */
+bool enter_overlay(struct decision *d);  /* it came in by the uplink, not through a tunnel */
+bool stand_for_client(struct decision *d); /* of the underlay: whose address does the backend see? */
+bool speak_as_gateway(struct decision *d); /* the node, to somebody who would not find back to its address */
 
 /* decide_service.c: a virtual address, asked for in d->network, becomes a backend's (d->dst, d->dport) in d->home. */
 bool resolve_service(struct decision *d);

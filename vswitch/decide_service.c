@@ -66,6 +66,8 @@ resolve_again(struct decision *d, const struct service_port *port, bool *settled
 	const struct decide_key *k = d->key;
 	bool mine = port != NULL && port->id == k->service;
 	const struct backend *b = mine ? service_backend(port, k->backend) : NULL;
+	if (k->service == 0 && port == NULL)
+		return false;
 	if (k->service == 0) { /* the address became a service's meanwhile: what is established never was through it */
 		*settled = true;
 		return k->established;

@@ -12,6 +12,7 @@
 #include "decide_stage.h"
 #include "policy_note.h"
 #include "segment.h"
+#include "underlay.h"
 
 /* How many source ports are tried for a translated connection whose tuple is taken (FAULTS C4, C5: bounded). */
 #define NAT_PROBES 64
@@ -39,6 +40,10 @@ conclude(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 	}
 	if (v->action == VERDICT_WAIT) {
 		admit_hold(w, b, i, v->waits_for);
+		return;
+	}
+	if (v->action == VERDICT_PASS) {
+		underlay_pass(w, b, i);
 		return;
 	}
 	p->answer = v->answer;
@@ -179,9 +184,13 @@ may_open(const struct worker *w, const struct packet *p, const struct verdict *v
 
 /* Another source port (or echo identifier) for the side that was translated to. */
 static void
-next_source_port(struct tuple *reply, uint32_t hash, unsigned int attempt)
+next_source_port(const struct config *c, const struct verdict *v, struct tuple *reply, uint32_t hash, unsigned int attempt)
 {
 	uint16_t port = rte_cpu_to_be_16((uint16_t)(32768 + ((hash + attempt * 7919u) & 0x7fff)));
+	if (v->nat_first != 0)
+		port = decide_nat_port(c, v, hash, attempt);
+	if (port == 0)
+		return; /* the one that was taken is taken again */
 	uint8_t proto = (uint8_t)reply->net_proto;
 	reply->dport = port;
 	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
@@ -209,7 +218,7 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 	int rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
 	bool has_ports = p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP || p->flags & PACKET_ECHO;
 	for (unsigned int attempt = 0; rc == -EADDRINUSE && has_ports && attempt < NAT_PROBES; attempt++) {
-		next_source_port(&n.reply, p->hash, attempt);
+		next_source_port(b->config, v, &n.reply, p->hash, attempt);
 		rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
 	}
 	return rc;
@@ -265,7 +274,8 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 		if (again == AGAIN_NEW || !packet_follow(w, b, i))
 			packet_drop(w, b, i, DROP_INVALID_STATE);
 	} else {
-		packet_drop(w, b, i, rc == -EADDRINUSE ? DROP_NAT_CLASH : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);
+		enum drop_reason in_use = v.nat_first != 0 ? DROP_NAT_PORTS : DROP_NAT_CLASH;
+		packet_drop(w, b, i, rc == -EADDRINUSE ? in_use : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);
 	}
 }
 

@@ -22,6 +22,10 @@ forward_run(struct worker *w, struct burst *b, uint32_t set)
 			packet_drop(w, b, i, DROP_NO_ROUTE);
 			continue;
 		}
+		if (hop->kind == HOP_UNDERLAY) {
+			underlay_forward(w, b, i, hop);
+			continue;
+		}
 		memcpy(packet_at(b, i, 0), hop->l2, sizeof(hop->l2));
 		p->out_port = hop->port;
 		tunnel |= (uint32_t)(hop->kind == HOP_TUNNEL) << i;

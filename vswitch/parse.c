@@ -14,6 +14,7 @@
 #include "fragment.h"
 #include "admit.h"
 #include "parse.h"
+#include "underlay.h"
 
 /* The parse of one packet under way: what was read, and how much there is to read. */
 struct cursor {
@@ -23,12 +24,16 @@ struct cursor {
 	struct packet *p;
 	const uint8_t *data;
 	uint16_t len; /* bytes of data that belong to the packet; after the IP header: to the IP packet */
+	bool wire;    /* of the underlay itself: what is wrong with it is the host's to judge */
 };
 
 static void
 drop(struct cursor *c, enum drop_reason reason)
 {
-	packet_drop(c->w, c->b, c->i, reason);
+	if (c->wire)
+		underlay_pass(c->w, c->b, c->i);
+	else
+		packet_drop(c->w, c->b, c->i, reason);
 }
 
 static void
@@ -326,7 +331,12 @@ classify(struct cursor *c)
 			drop(c, DROP_MULTICAST);
 			return;
 		}
-		if (ip_is_link_local6(&p->key.src) || ip_is_link_local6(&p->key.dst) || ip_is_none(&p->key.src)) {
+		bool link_local = ip_is_link_local6(&p->key.src) || ip_is_link_local6(&p->key.dst) || ip_is_none(&p->key.src);
+		if (link_local && c->wire) {
+			underlay_pass(c->w, c->b, c->i);
+			return;
+		}
+		if (link_local) {
 			p->flags |= PACKET_LINK_LOCAL;
 			if (is_closed(c->b->from))
 				drop(c, DROP_ADMISSION);
@@ -346,7 +356,7 @@ classify(struct cursor *c)
 void
 parse_classify(struct worker *w, struct burst *b, uint32_t i)
 {
-	struct cursor c = {.w = w, .b = b, .i = i, .p = &b->p[i]};
+	struct cursor c = {.w = w, .b = b, .i = i, .p = &b->p[i], .wire = packet_network(&b->p[i]) == NETWORK_UNDERLAY};
 	classify(&c);
 }
 
@@ -540,7 +550,7 @@ static void
 parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 {
 	struct cursor c;
-	if (unlikely(!cursor_init(&c, w, b, i, 0, 0)))
+	if (unlikely(!cursor_init(&c, w, b, i, b->config->network[NETWORK_UNDERLAY]->slot, 0)))
 		return;
 	const struct rte_ether_hdr *eth = (const void *)c.data;
 	if (unlikely(!rte_is_multicast_ether_addr(&eth->dst_addr) &&
@@ -559,8 +569,11 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 			drop(&c, DROP_FRAGMENT);
 		else
 			burst_move(b, i, STAGE_DECAP);
+	} else if (concerns_pods(b->config, c.data, c.len)) {
+		c.wire = true;
+		parse_ethernet(&c, NETWORK_UNDERLAY);
 	} else {
-		pass(&c, b->config->host_port, DROP_NO_HOST);
+		underlay_pass(w, b, i);
 	}
 }
 

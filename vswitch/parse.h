@@ -41,6 +41,9 @@ struct ip6_chain {
  */
 int ip6_chain(const uint8_t *frame, unsigned int at, unsigned int end, uint8_t next, struct ip6_chain *out);
 
+/* True when any other frame from the uplink may be for a pod, or tell us of a neighbour. */
+bool concerns_pods(const struct config *c, const uint8_t *frame, uint16_t len);
+
 static inline bool
 icmp_is_echo(uint8_t type, bool v6)
 {

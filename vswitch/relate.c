@@ -14,6 +14,7 @@
 #include "parse.h"
 #include "respond.h"
 #include "rewrite.h"
+#include "underlay.h"
 
 #define ICMP_HEADER 8 /* type, code, checksum, four bytes that depend on the type */
 
@@ -167,9 +168,13 @@ static void
 translate_outside(struct burst *b, uint32_t i, const struct tuple *receiver_sent, const struct tuple *came_as)
 {
 	struct packet *p = &b->p[i];
-	/* The error's own source: the other end of the conversation shows the face that the receiver knows; a router between stays
-	 * itself. */
-	struct ip src = ip_equal(&p->key.src, &came_as->src) ? receiver_sent->dst : p->key.src;
+	/*
+	 * The error's own source: the other end of the conversation shows the face that the receiver knows; a router between stays
+	 * itself, but for one of an overlay network when the receiver is not in it: nobody out there knows such an address.
+	 */
+	bool leaves = packet_network(p) != NETWORK_UNDERLAY && receiver_sent->net_proto >> 8 == NETWORK_UNDERLAY;
+	bool other_end = ip_equal(&p->key.src, &came_as->src);
+	struct ip src = other_end || leaves ? receiver_sent->dst : p->key.src;
 	if (packet_is4(p)) {
 		struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
 		ip->src_addr = src.w[3];
@@ -200,6 +205,16 @@ sender_ok(const struct burst *b, const struct packet *p)
 	return r == NULL || r->kind == ROUTE_GATEWAY;
 }
 
+/* An error about nothing of ours: the host may know what it is about, when it came by the wire that we share. */
+static void
+unrelated(struct worker *w, struct burst *b, uint32_t i, enum drop_reason reason)
+{
+	if (packet_network(&b->p[i]) == NETWORK_UNDERLAY)
+		underlay_pass(w, b, i);
+	else
+		packet_drop(w, b, i, reason);
+}
+
 static void
 relate(struct worker *w, struct burst *b, uint32_t i)
 {
@@ -208,7 +223,7 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 	struct quote q;
 	int wrong = packet_l4_sum(b, i) == 0xffff ? parse_quote(b, i, &q) : DROP_L4_HEADER;
 	if (wrong >= 0) {
-		packet_drop(w, b, i, (enum drop_reason)wrong);
+		unrelated(w, b, i, (enum drop_reason)wrong);
 		return;
 	}
 	/* The error travels against what it quotes: its connection's half is that of the opposite direction. */
@@ -216,13 +231,13 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 	p->hash = conn_hash(w->conns, &against);
 	p->ref = conn_find(w->conns, &against);
 	if (p->ref == 0 || !ip_equal(&p->key.dst, &against.dst) || !was_sent(w, b, i, &q, p->ref)) {
-		packet_drop(w, b, i, DROP_ICMP_UNRELATED);
+		unrelated(w, b, i, DROP_ICMP_UNRELATED);
 		return;
 	}
 	if (!conn_half_stands(&half[p->ref], p->source, &p->hop)) {
 		enum again again = decide_again(w, b, i);
 		if (again == AGAIN_NEW)
-			packet_drop(w, b, i, DROP_ICMP_UNRELATED);
+			unrelated(w, b, i, DROP_ICMP_UNRELATED);
 		if (again != AGAIN_FOLLOW)
 			return;
 	}

@@ -27,16 +27,22 @@ endpoint_may_claim(const struct endpoint *ep, const struct ip *ip)
 	return false;
 }
 
-/* False: the packet is of the underlay itself, where only ARP is answered. */
+/* False: no answer would find back. */
 static bool
-find_asker(const struct burst *b, uint32_t i, struct asker *a)
+find_asker(struct burst *b, uint32_t i, struct asker *a)
 {
-	const struct packet *p = &b->p[i];
+	struct packet *p = &b->p[i];
 	const struct port_view *from = b->from;
 	uint32_t network = packet_network(p);
 	*a = (struct asker){.network = b->config->network[network]};
-	if (network == NETWORK_UNDERLAY || a->network == NULL)
+	if (a->network == NULL)
 		return false;
+	if (network == NETWORK_UNDERLAY) {
+		const struct route *back = config_route(b->config, network, &p->key.src);
+		bool wire = back != NULL && (back->kind == ROUTE_LINK || back->kind == ROUTE_VIA);
+		p->back = wire ? config_route_hop(back, p->hash) : 0;
+		return p->back != 0;
+	}
 	a->gateway_mac = a->network->gateway_mac;
 	a->endpoint = from->kind == SOURCE_ENDPOINT ? from->endpoint : NULL;
 	a->tunnel = from->kind == SOURCE_UPLINK;
@@ -56,11 +62,15 @@ respond_run(struct worker *w, struct burst *b, uint32_t set)
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
 		struct asker a;
-		if (!find_asker(b, i, &a)) {
-			if (p->answer == ANSWER_ARP && b->from->kind == SOURCE_UPLINK && packet_network(p) == NETWORK_UNDERLAY)
+		if (packet_network(p) == NETWORK_UNDERLAY && (p->answer == ANSWER_ARP || p->answer == ANSWER_ND)) {
+			if (p->answer == ANSWER_ARP)
 				respond_underlay_arp(w, b, i);
 			else
-				packet_drop(w, b, i, p->drop < DROP_REASON_COUNT ? (enum drop_reason)p->drop : DROP_NO_ROUTE);
+				respond_underlay_nd(w, b, i);
+			continue;
+		}
+		if (!find_asker(b, i, &a)) {
+			packet_drop(w, b, i, p->drop < DROP_REASON_COUNT ? (enum drop_reason)p->drop : DROP_NO_ROUTE);
 			continue;
 		}
 		/* Whoever was to be told has been told of the first fragment (RFC 1122 3.2.2); an echo is answered part by part. */

@@ -8,7 +8,7 @@
 
 /* Who asks: how an answer gets back, and what the asker may say of itself. */
 struct asker {
-	const struct network *network;  /* NULL: the underlay */
+	const struct network *network;
 	const struct endpoint *endpoint; /* NULL: not a local endpoint */
 	bool tunnel;                     /* it came through one */
 	struct mac gateway_mac;          /* who we are to the asker */
@@ -25,6 +25,7 @@ bool endpoint_may_claim(const struct endpoint *ep, const struct ip *ip);
 /* respond_link.c: ARP (RFC 826, 5227), ND (RFC 4861) and what else stays on a link. */
 void respond_arp(struct worker *w, struct burst *b, uint32_t i, const struct asker *a);
 void respond_underlay_arp(struct worker *w, struct burst *b, uint32_t i);
+void respond_underlay_nd(struct worker *w, struct burst *b, uint32_t i);
 void respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a);
 
 /* respond_icmp.c: echo replies, ICMP errors, TCP resets. */

@@ -13,8 +13,10 @@
 #include <weft/offload.h>
 #include <weft/pipeline.h>
 
+#include "nd.h"
 #include "respond.h"
 #include "rewrite.h"
+#include "underlay.h"
 
 static const struct rte_arp_hdr *
 arp_of(const struct burst *b, uint32_t i)
@@ -99,6 +101,22 @@ uplink_has(const struct port_view *uplink, const struct ip *ip)
 	return false;
 }
 
+/* Our tunnel end, and what stands for pods and services out there: the node's other addresses are the host's to answer for. */
+static bool
+answers_for(const struct burst *b, const struct ip *ip)
+{
+	const struct config *c = b->config;
+	if (uplink_has(b->from, ip))
+		return true;
+	if (config_is_node_ip(c, ip))
+		return false;
+	const struct prefix alone = {*ip, 128};
+	if (lpm_get(&c->watch, NETWORK_UNDERLAY, &alone) != NULL)
+		return true;
+	const struct route *r = config_route(c, NETWORK_UNDERLAY, ip);
+	return r != NULL && r->kind == ROUTE_LINK && service_address_find(&c->service, NETWORK_UNDERLAY, ip) != NULL;
+}
+
 /* On the underlay: learn our next hops, answer for our tunnel end, leave the rest to the host. */
 void
 respond_underlay_arp(struct worker *w, struct burst *b, uint32_t i)
@@ -115,7 +133,7 @@ respond_underlay_arp(struct worker *w, struct burst *b, uint32_t i)
 	if (!rte_is_multicast_ether_addr(&arp->arp_data.arp_sha))
 		neighbour_learn(b->from->port, &sender, &mac, w->now_ms);
 
-	if (arp->arp_opcode == RTE_BE16(RTE_ARP_OP_REQUEST) && uplink_has(b->from, &target)) {
+	if (arp->arp_opcode == RTE_BE16(RTE_ARP_OP_REQUEST) && answers_for(b, &target)) {
 		arp_turn(b, i, &b->from->mac);
 		p->out_port = b->from->port;
 		burst_move(b, i, STAGE_TRANSMIT);
@@ -128,23 +146,6 @@ respond_underlay_arp(struct worker *w, struct burst *b, uint32_t i)
 }
 
 /* --- IPv6 --- */
-
-#define ND_SOLICITATION 135
-#define ND_ADVERTISEMENT 136
-#define ND_ROUTER_SOLICITATION 133
-#define ND_OPTION_SOURCE_LINK 1
-#define ND_OPTION_TARGET_LINK 2
-
-struct nd_message { /* RFC 4861 4.3, 4.4 */
-	uint8_t type, code;
-	uint16_t checksum;
-	uint32_t flags;
-	uint8_t target[16];
-	uint8_t option_type, option_len;
-	uint8_t option_mac[6];
-} __rte_packed; /* a frame's IP header is not on a boundary of four */
-static_assert(sizeof(struct nd_message) == 32, "on the wire");
-#define ND_BARE offsetof(struct nd_message, option_type)
 
 /* RFC 4861 7.1.1: what makes a solicitation or advertisement valid. */
 static bool
@@ -185,9 +186,13 @@ nd_sender_ok(const struct burst *b, uint32_t i, const struct asker *a, const str
 	return true;
 }
 
-/* The solicitation becomes an advertisement: router, solicited, override; "target is at the gateway's MAC". */
+#define ND_ROUTER 0x80000000u
+#define ND_SOLICITED 0x40000000u
+#define ND_OVERRIDE 0x20000000u
+
+/* The solicitation becomes an advertisement: "target is at mac". */
 static void
-nd_turn(struct burst *b, uint32_t i, const struct mac *mac)
+nd_turn(struct burst *b, uint32_t i, const struct mac *mac, uint32_t flags)
 {
 	struct packet *p = &b->p[i];
 	struct rte_mbuf *m = b->m[i];
@@ -204,7 +209,7 @@ nd_turn(struct burst *b, uint32_t i, const struct mac *mac)
 	ip->payload_len = rte_cpu_to_be_16(sizeof(*nd));
 	nd->type = ND_ADVERTISEMENT;
 	nd->code = 0;
-	nd->flags = RTE_BE32(0xe0000000u);
+	nd->flags = rte_cpu_to_be_32(flags);
 	nd->option_type = ND_OPTION_TARGET_LINK;
 	nd->option_len = 1;
 	memcpy(nd->option_mac, mac, 6);
@@ -251,6 +256,50 @@ respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 		static const uint8_t all_nodes[16] = {0xff, 0x02, [15] = 1};
 		memcpy(p->key.src.b, all_nodes, 16);
 	}
-	nd_turn(b, i, &a->gateway_mac);
+	nd_turn(b, i, &a->gateway_mac, ND_ROUTER | ND_SOLICITED | ND_OVERRIDE);
 	answer_send(b, i);
+}
+
+/* The MAC that a solicitation gives of its sender, an advertisement of its target. */
+static bool
+nd_says(const struct packet *p, const struct nd_message *nd, struct mac *mac)
+{
+	uint8_t option = p->icmp_type == ND_SOLICITATION ? ND_OPTION_SOURCE_LINK : ND_OPTION_TARGET_LINK;
+	if (p->ip_end - p->l4 < (int)sizeof(*nd) || nd->option_type != option || nd->option_mac[0] & 1)
+		return false;
+	memcpy(mac, nd->option_mac, sizeof(*mac));
+	return true;
+}
+
+/* As respond_underlay_arp. The host hears everything but what is answered here. */
+void
+respond_underlay_nd(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	struct rte_ether_hdr *eth = packet_at(b, i, 0);
+	const struct nd_message *nd = packet_at(b, i, p->l4);
+	bool solicitation = p->icmp_type == ND_SOLICITATION;
+	struct mac mac;
+	if (p->l4 != p->l3 + sizeof(struct rte_ipv6_hdr) || (!solicitation && p->icmp_type != ND_ADVERTISEMENT) || !nd_valid(b, i)) {
+		underlay_pass(w, b, i);
+		return;
+	}
+	struct ip target = ip_from6(nd->target);
+	if (nd_says(p, nd, &mac) && !ip_is_none(&p->key.src))
+		neighbour_learn(b->from->port, solicitation ? &p->key.src : &target, &mac, w->now_ms);
+	if (!solicitation || !answers_for(b, &target)) {
+		underlay_pass(w, b, i);
+		return;
+	}
+	eth->dst_addr = eth->src_addr;
+	uint32_t flags = ND_SOLICITED | ND_OVERRIDE;
+	if (ip_is_none(&p->key.src)) { /* a probe: all nodes are told, as in respond_nd */
+		memcpy(p->key.src.b, (const uint8_t[16]){0xff, 0x02, [15] = 1}, 16);
+		memcpy(&eth->dst_addr, (const uint8_t[6]){0x33, 0x33, [5] = 1}, 6);
+		flags = ND_OVERRIDE;
+	}
+	nd_turn(b, i, &b->from->mac, flags);
+	memcpy(&((struct rte_ether_hdr *)packet_at(b, i, 0))->src_addr, &b->from->mac, sizeof(b->from->mac));
+	p->out_port = b->from->port;
+	burst_move(b, i, STAGE_TRANSMIT);
 }

@@ -12,6 +12,12 @@ bool vxlan_push(struct rte_mbuf *m, const struct hop *hop, uint32_t hash);
 /* Fill in the outer MACs; asks for the neighbour when that is due. False: it is not known yet. */
 bool underlay_address(struct worker *w, struct rte_mbuf *m, const struct hop *hop);
 
+/* A packet that goes out of the uplink as it is, by a HOP_UNDERLAY: to STAGE_TRANSMIT, or held until its neighbour is known. */
+void underlay_forward(struct worker *w, struct burst *b, uint32_t i, const struct hop *hop);
+
+/* What the uplink brought and nobody here takes: to the host, or dropped where there is none. */
+void underlay_pass(struct worker *w, struct burst *b, uint32_t i);
+
 /* Keep an encapsulated packet until its neighbour is known, a second at the most, or drop it when too many wait. */
 void underlay_hold(struct worker *w, struct rte_mbuf *m, const struct hop *hop, uint16_t in_port);
 

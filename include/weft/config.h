@@ -61,7 +61,15 @@ enum route_kind {
 	ROUTE_REMOTE,   /* behind a VTEP: vtep */
 	ROUTE_HOST,     /* one of the node's own addresses: to the host port */
 	ROUTE_GATEWAY,  /* the subnet's gateway address: answered by us */
+	ROUTE_LINK,     /* underlay: a network that the uplink is in */
+	ROUTE_VIA,      /* underlay: behind the gateways of a Route */
 };
+
+/* One of several next hops of a Route: the flows whose hash, scaled to the sum of the weights, is below `upto` and not below that of the one before. */
+struct route_way {
+	uint32_t hop, upto;
+};
+
 struct route {
 	struct lpm_key key;  /* first: this is an lpm value */
 	uint8_t kind;        /* enum route_kind */
@@ -69,6 +77,8 @@ struct route {
 	uint32_t hop;        /* 0: nobody can be reached there now */
 	const struct endpoint *endpoint;
 	const struct vtep *vtep;
+	uint32_t n_ways;     /* ROUTE_VIA with several next hops; hop is the first's */
+	const struct route_way *ways;
 	const void *owner;   /* the spec that put it here: two objects that claim the same prefix are refused */
 };
 
@@ -93,8 +103,11 @@ struct config {
 	uint64_t epoch;
 	const struct port_view *port[WEFT_MAX_PORTS];
 	const struct network *network[WEFT_MAX_NETWORKS]; /* by id */
+	uint32_t n_networks;     /* ids below it may be in use */
 	struct lpm fib;          /* (network, prefix) -> struct route */
 	struct lpm host_fib;     /* (0, prefix of a subnet or Remote) -> struct host_route: which network the host means by an address */
+	struct lpm watch;        /* (0, prefix) -> struct watch: what else the uplink brings that is for pods */
+	struct lpm exclude;      /* (network, prefix) -> struct exclusion: destinations that see pods' own addresses */
 	struct pmap vtep;        /* (ip, network) -> struct vtep */
 	struct pmap vni;         /* vni -> struct vni_entry */
 	struct service_tables service;
@@ -106,6 +119,7 @@ struct config {
 	uint32_t host_hop;       /* 0 without a host port */
 	uint32_t n_node_ips;     /* the node's own: of host and uplink ports and of the Node that is self */
 	const struct ip *node_ips;
+	struct ip wire_ip[2];    /* the node's address on the underlay, IPv6 and IPv4, or none: who asks for neighbours */
 	struct ip vtep_ip;       /* our own tunnel end (the uplink's first IPv4 address), or none */
 
 	uint16_t vxlan_ports[8]; /* UDP ports that networks receive VXLAN on, host order; 0 ends the list */
@@ -117,6 +131,14 @@ struct config {
 struct host_route {
 	struct lpm_key key;
 	uint32_t network;
+};
+/* Addresses that answers to pods' packets come to: of masquerade, and subnets whose pods keep their own. */
+struct watch {
+	struct lpm_key key;
+	uint32_t uses;       /* builder's */
+};
+struct exclusion {
+	struct lpm_key key;
 };
 struct vni_entry {
 	uint32_t vni, network;
@@ -130,6 +152,17 @@ static inline const struct route *
 config_route(const struct config *c, uint32_t network, const struct ip *addr)
 {
 	return (const struct route *)lpm_find(&c->fib, network, addr);
+}
+/* The hop of a route for a flow with this hash. */
+static inline uint32_t
+config_route_hop(const struct route *r, uint32_t hash)
+{
+	if (r->n_ways < 2)
+		return r->hop;
+	uint32_t at = (uint32_t)((uint64_t)hash * r->ways[r->n_ways - 1].upto >> 32), i = 0;
+	while (at >= r->ways[i].upto)
+		i++;
+	return r->ways[i].hop;
 }
 const struct vtep *config_vtep(const struct config *c, uint32_t network, const struct ip *ip);
 /* True and *network set when the VNI is one of ours. */

@@ -43,6 +43,7 @@ enum verdict_action {
 	VERDICT_FORWARD,        /* reply, dep, hop, rule hold */
 	VERDICT_DROP,           /* drop: why */
 	VERDICT_WAIT,           /* until the endpoint waits_for (a slot) is admitted */
+	VERDICT_PASS,           /* of the underlay, and none of ours: to the host as it is */
 	VERDICT_ANSWER,         /* answer; counted as drop unless DROP_REASON_COUNT (an echo to us is not a loss) */
 };
 
@@ -51,6 +52,8 @@ struct verdict {
 	uint8_t drop;           /* enum drop_reason */
 	uint8_t answer;         /* enum answer */
 	struct tuple reply;     /* what an answer looks like on arrival; src and sport, where it was to go, also when policy denied it */
+	/* The source is translated: its port is one of these, host order, reply.dport by preference. 0: the source keeps its port if it can. */
+	uint16_t nat_first, nat_last;
 	uint32_t dep[2][GENERATION_DEPS];
 	uint32_t hop[2];        /* of the original and of the reply direction */
 	uint32_t rule[2];       /* egress, ingress */
@@ -64,6 +67,9 @@ struct verdict {
 };
 
 void decide(const struct config *c, const struct decide_key *key, struct verdict *v);
+
+/* The port (network byte order) to try for a translated source in this attempt, or 0: not this time, the node needs it for a service. */
+uint16_t decide_nat_port(const struct config *c, const struct verdict *v, uint32_t hash, unsigned int attempt);
 
 #ifdef __cplusplus
 }

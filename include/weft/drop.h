@@ -47,6 +47,8 @@
 	X(CONNECTIONS_QUOTA, "connections_quota", "who opens it has as many connections as one endpoint may have")                    \
 	X(NEW_RATE, "new_rate", "the port opens connections faster than its token bucket allows")                                    \
 	X(NAT_CLASH, "nat_clash", "no free source port for a translated connection")                                                 \
+	X(NAT_PORTS, "nat_ports", "no free port of the masquerade address towards this destination")                                \
+	X(FORGED_TUNNEL, "forged_tunnel", "VXLAN that a pod would send in the name of the node")                                    \
 	X(ICMP_UNRELATED, "icmp_unrelated", "ICMP error that quotes no known connection")                                            \
 	X(ICMP_LIMIT, "icmp_limit", "an error was due but the rate of errors is limited")                                            \
 	X(MTU, "mtu", "larger than the way out allows; the sender was told where it could be")                                       \
@@ -56,7 +58,7 @@
 	X(VXLAN_VNI, "vxlan_vni", "VXLAN with a VNI that no network here has")                                                       \
 	X(NO_UPLINK, "no_uplink", "there is no uplink to send it by")                                                                \
 	X(NO_HOST, "no_host", "there is no host port to give it to")                                                                 \
-	X(NEIGHBOUR, "neighbour", "the underlay next hop did not answer ARP in time, or too many packets wait for it")              \
+	X(NEIGHBOUR, "neighbour", "the next hop on the underlay did not answer in time, or too many packets wait for one")              \
 	X(NO_MBUF, "no_mbuf", "no packet buffer was free to make a packet from")                                                     \
 	X(HANDOFF_FULL, "handoff_full", "another worker's inbox was full")                                                           \
 	X(TX_FULL, "tx_full", "(tx) the peer did not take it in time: ring full, or nobody there")                                   \

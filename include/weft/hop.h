@@ -21,6 +21,7 @@ enum hop_kind {
 	HOP_PORT,   /* deliver to a pod's port with the L2 header in l2 */
 	HOP_TUNNEL, /* VXLAN: inner L2 header in l2, outer header from `outer`, MACs from the neighbour */
 	HOP_HOST,   /* the host port (punt); l2 as HOP_PORT */
+	HOP_UNDERLAY, /* a plain frame out of the uplink: to the neighbour, or without one to the packet's own destination */
 };
 
 /* Ethernet 14 + IPv4 20 + UDP 8 + VXLAN 8 (RFC 7348). */
@@ -32,13 +33,14 @@ struct hop {
 	uint8_t pad;
 	uint16_t port;     /* the port to transmit on */
 	uint16_t mtu;      /* largest IP packet that may go this way (inner, for a tunnel) */
-	uint16_t neighbour; /* HOP_TUNNEL: who to send the outer frame to */
+	uint16_t neighbour; /* HOP_TUNNEL, HOP_UNDERLAY: who to send the frame to */
 	uint32_t network;
 	/*
 	 * HOP_TUNNEL: the outer header. MACs zero; total length, UDP length, source port zero; IPv4 checksum computed
 	 * over the header as it stands here (the length is added incrementally); UDP checksum 0; DF set, TTL 64.
 	 */
 	uint8_t outer[VXLAN_OUTER_LEN];
+	struct ip source; /* HOP_UNDERLAY: the address of ours that asks for neighbours */
 } __attribute__((aligned(64)));
 
 extern struct hop *hop_table; /* WEFT_MAX_HOPS entries */

@@ -37,7 +37,7 @@ void pipeline_go_on(struct worker *w, struct burst *b);
  */
 void parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back, uint16_t outer);
 
-/* underlay.c: ask for a neighbour by ARP; release or drop what waits for one. */
+/* underlay.c: ask for a neighbour by ARP or ND; release or drop what waits for one. */
 void underlay_ask(struct worker *w, uint16_t neighbour);
 void underlay_housekeep(struct worker *w);
 

@@ -66,6 +66,7 @@ struct held_packet {
 	struct rte_mbuf *m;  /* complete but for its outer MACs */
 	uint32_t since_ms;
 	uint16_t neighbour, out_port, in_port;
+	struct ip next, source; /* without a neighbour of the configuration: who it is for, and who of us asks */
 };
 #define HELD_MAX 64
 

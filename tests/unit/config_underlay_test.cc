@@ -154,13 +154,14 @@ TEST_F(Underlay, AVtepBehindAGateway)
 	uint32_t far = vtep("n", "203.0.113.9")->slot;
 	moved();
 	ASSERT_EQ(apply({route("default", "0.0.0.0/0", {{"192.0.2.254", "up"}})}), 0);
-	EXPECT_EQ(moved(), Slots{far});
+	uint32_t wire = net_slot("underlay");
+	EXPECT_EQ(moved(), (Slots{wire, far}));
 	EXPECT_EQ(via("n", "10.244.9.1"), "192.0.2.254");
 	EXPECT_EQ(via("n", "10.244.2.1"), "192.0.2.2") << "connected, no gateway";
 	EXPECT_EQ(hop("n", "10.244.9.1")->outer[14 + 16], 203) << "the outer packet still goes to the VTEP";
 	ASSERT_EQ(apply({route("dmz", "203.0.113.0/24", {{"192.0.2.7", "elsewhere"}, {"198.51.100.253", "up"}})}), 0);
 	EXPECT_EQ(via("n", "10.244.9.1"), "198.51.100.253") << "the longer prefix, its first hop on the uplink";
-	EXPECT_EQ(moved(), Slots{far});
+	EXPECT_EQ(moved(), (Slots{wire, far}));
 	ASSERT_EQ(apply({route("host", "203.0.113.9/32", {{"192.0.2.7", "elsewhere"}})}), 0);
 	EXPECT_EQ(via("n", "10.244.9.1"), "198.51.100.253") << "a route over no uplink is no way";
 	EXPECT_EQ(status(KIND_ROUTE, "host"), "pending: no next hop is on an uplink");
@@ -338,6 +339,148 @@ TEST_F(Underlay, AnAbortLeavesEverythingAsItWas)
 	for (uint32_t slot : {e->slot, r->slot, c()->host_slot, net_slot("n"), net_slot("underlay")})
 		EXPECT_EQ(m.count(slot), 0u) << slot;
 	ASSERT_EQ(apply({}, {{KIND_ENDPOINT, "e"}, {KIND_REMOTE, "r"}}), 0) << "and all of it can still change";
+}
+
+// --- the underlay itself, as workers see it ---
+
+class Wire : public Underlay
+{
+      protected:
+	const struct route *
+	out(const std::string &ip)
+	{
+		return look("underlay", ip);
+	}
+	// "link", "via 192.0.2.254", "host" or "".
+	std::string
+	way(const std::string &ip)
+	{
+		const struct route *r = out(ip);
+		if (r == nullptr)
+			return "";
+		if (r->kind == ROUTE_HOST)
+			return "host";
+		const struct hop *h = hop_get(r->hop);
+		EXPECT_EQ(h->kind, HOP_UNDERLAY);
+		EXPECT_EQ(h->port, 1);
+		EXPECT_EQ(r->slot, config_current()->network[NETWORK_UNDERLAY]->slot);
+		return r->kind == ROUTE_LINK ? "link" : "via " + text(neighbour_table[h->neighbour].ip);
+	}
+};
+
+TEST_F(Wire, NetworksOfTheUplinkAndOfTheHostPort)
+{
+	ASSERT_EQ(apply({uplink("up", 1, {"192.0.2.1/24"}, 9000), host_port("host", 2, {"192.0.2.1/24", "2001:db8::1/64", "198.51.100.1/32"})}), 0);
+	EXPECT_EQ(way("192.0.2.9"), "link");
+	EXPECT_EQ(way("192.0.2.1"), "host");
+	EXPECT_EQ(way("2001:db8::9"), "link");
+	EXPECT_EQ(way("198.51.100.1"), "host");
+	EXPECT_EQ(way("198.51.100.2"), "");
+	const struct hop *h = hop_get(out("2001:db8::9")->hop);
+	EXPECT_EQ(h->neighbour, 0);
+	EXPECT_EQ(h->mtu, 9000);
+	EXPECT_EQ(text(h->source), "2001:db8::1");
+	EXPECT_EQ(text(hop_get(out("192.0.2.9")->hop)->source), "192.0.2.1");
+	uint32_t before = out("192.0.2.9")->hop;
+	moved();
+	ASSERT_EQ(apply({uplink("up", 1, {"203.0.113.1/24"})}), 0);
+	EXPECT_EQ(way("203.0.113.9"), "link");
+	EXPECT_EQ(way("192.0.2.9"), "link") << "by the host port's address";
+	EXPECT_NE(out("192.0.2.9")->hop, before) << "what uses a hop sees it unchanged";
+	EXPECT_TRUE(moved().count(config_current()->network[NETWORK_UNDERLAY]->slot));
+	ASSERT_EQ(apply({}, {{KIND_PORT, "up"}}), 0);
+	EXPECT_EQ(way("192.0.2.9"), "");
+}
+
+TEST_F(Wire, RoutesAndTheirNextHops)
+{
+	ASSERT_EQ(apply({route("d", "0.0.0.0/0", {{"192.0.2.254", "up"}}), route("six", "::/0", {{"2001:db8::fe", "up"}}),
+			 route("elsewhere", "198.51.100.0/24", {{"192.0.2.253", "other"}})}),
+		  0);
+	EXPECT_EQ(way("8.8.8.8"), "") << "no uplink yet";
+	ASSERT_EQ(apply({uplink("up", 1, {"192.0.2.1/24"})}), 0);
+	EXPECT_EQ(way("8.8.8.8"), "via 192.0.2.254");
+	EXPECT_EQ(way("198.51.100.1"), "via 192.0.2.254") << "the longer prefix leads nowhere";
+	EXPECT_EQ(way("2001:db8:9::1"), "") << "nobody here could ask for its gateway";
+	ASSERT_EQ(apply({host_port("host", 2, {"2001:db8::1/64"})}), 0);
+	EXPECT_EQ(way("2001:db8:9::1"), "via 2001:db8::fe");
+	moved();
+	ASSERT_EQ(apply({route("d", "0.0.0.0/0", {{"192.0.2.253", "up"}})}), 0);
+	EXPECT_EQ(way("8.8.8.8"), "via 192.0.2.253");
+	EXPECT_TRUE(moved().count(config_current()->network[NETWORK_UNDERLAY]->slot));
+	ASSERT_EQ(apply({}, {{KIND_ROUTE, "d"}}), 0);
+	EXPECT_EQ(way("8.8.8.8"), "");
+	EXPECT_EQ(way("192.0.2.77"), "link");
+}
+
+TEST_F(Wire, ANetworkOfTheUplinkNeedsNoRoute)
+{
+	ASSERT_EQ(apply({route("r", "192.0.2.0/24", {{"198.51.100.9", "up"}}), route("one", "192.0.2.1/32", {{"198.51.100.9", "up"}}),
+			 uplink("up", 1, {"192.0.2.1/24"})}),
+		  0);
+	EXPECT_EQ(way("192.0.2.9"), "link");
+	EXPECT_EQ(way("192.0.2.1"), "host");
+	ASSERT_EQ(apply({uplink("up", 1, {"198.51.100.1/24"})}), 0);
+	EXPECT_EQ(way("192.0.2.9"), "via 198.51.100.9");
+	EXPECT_EQ(way("192.0.2.1"), "via 198.51.100.9");
+}
+
+TEST_F(Wire, WeightsShareTheFlows)
+{
+	Object o = route("d", "0.0.0.0/0", {{"192.0.2.254", "up"}, {"192.0.2.253", "other"}, {"192.0.2.252", "up"}});
+	const_cast<struct spec_next_hop *>(o.spec->route.next_hops)[2].weight = 3;
+	ASSERT_EQ(apply({uplink("up", 1, {"192.0.2.1/24"}), o}), 0);
+	const struct route *r = out("8.8.8.8");
+	ASSERT_EQ(r->n_ways, 2u);
+	unsigned int n = 0;
+	for (uint32_t k = 0; k < 1000; k++)
+		n += text(neighbour_table[hop_get(config_route_hop(r, k * 4294967u))->neighbour].ip) == "192.0.2.252";
+	EXPECT_NEAR(n, 750, 5);
+	EXPECT_EQ(config_route_hop(r, UINT32_MAX), r->ways[1].hop);
+	EXPECT_EQ(config_route_hop(r, 0), r->hop);
+}
+
+TEST_F(Wire, HopsAndNeighboursComeBack)
+{
+	ASSERT_EQ(apply({uplink("up", 1, {"192.0.2.1/24"}), route("d", "0.0.0.0/0", {{"192.0.2.254", "up"}})}), 0);
+	for (uint32_t k = 0; k < 2 * WEFT_MAX_NEIGHBOURS; k++) {
+		char gw[20];
+		snprintf(gw, sizeof(gw), "192.0.2.%u", 2 + k % 200);
+		ASSERT_EQ(apply({route("d", "0.0.0.0/0", {{gw, "up"}}), uplink("up", 1, {"192.0.2.1/24"}, static_cast<uint16_t>(1400 + k % 2))}), 0) << k;
+		if (k % 64 == 0)
+			rcu_reclaim();
+	}
+	EXPECT_NE(way("8.8.8.8"), "");
+}
+
+TEST_F(Wire, WhatTheUplinkBringsForPods)
+{
+	auto watched = [&](const char *ip) {
+		struct ip a = A(ip);
+		return lpm_find(&config_current()->watch, NETWORK_UNDERLAY, &a) != nullptr;
+	};
+	Object n = network("n", 100, {{"10.244.1.0/24", "10.244.1.1"}}), plain = network("n", 100, {{"10.244.1.0/24", "10.244.1.1"}});
+	Object other = network("m", 101, {{"10.245.1.0/24", "10.245.1.1"}});
+	for (Object *o : {&n, &other}) {
+		auto *s = const_cast<union spec *>(o->spec);
+		s->network.has_masquerade = true;
+		s->network.masquerade.ips = ips({"192.0.2.1"});
+		s->network.masquerade.exclude = prefixes(o == &n ? Names{"203.0.113.0/24"} : Names{});
+	}
+	ASSERT_EQ(apply({plain}), 0);
+	EXPECT_EQ(config_current()->watch.map.count, 0u) << "costs nothing when there is nothing";
+	moved();
+	ASSERT_EQ(apply({n, other}), 0);
+	EXPECT_TRUE(moved().count(config_current()->network[NETWORK_UNDERLAY]->slot));
+	EXPECT_TRUE(watched("192.0.2.1"));
+	EXPECT_TRUE(watched("10.244.1.9"));
+	EXPECT_FALSE(watched("10.245.1.9")) << "its pods are never seen outside";
+	ASSERT_EQ(apply({plain}), 0);
+	EXPECT_TRUE(watched("192.0.2.1")) << "the other's as well";
+	EXPECT_FALSE(watched("10.244.1.9"));
+	ASSERT_EQ(apply({}, {{KIND_NETWORK, "m"}}), 0);
+	EXPECT_EQ(config_current()->watch.map.count, 0u);
+	EXPECT_EQ(config_current()->exclude.map.count, 0u);
 }
 
 } // namespace

@@ -360,4 +360,111 @@ TEST_F(Neighbour, ConcurrentLearningAndFreeing)
 	txn_begin(&t);
 }
 
+// --- entries that workers make ---
+
+TEST_F(Neighbour, AWorkerMakesAnEntryAndFindsItAgain)
+{
+	struct ip a = A("192.0.2.50"), b = A("2001:db8::50");
+	uint16_t id = neighbour_link(1, &a, &source, now);
+	ASSERT_GE(id, WEFT_MAX_NEIGHBOURS);
+	EXPECT_EQ(neighbour_link(1, &a, &source, now), id);
+	EXPECT_NE(neighbour_link(2, &a, &source, now), id) << "another port";
+	EXPECT_NE(neighbour_link(1, &b, &source, now), id);
+	EXPECT_EQ(mac(id), -1);
+	EXPECT_TRUE(neighbour_should_ask(id, now));
+	EXPECT_FALSE(neighbour_should_ask(id, now + 1)) << "asked a moment ago";
+	EXPECT_TRUE(learn("192.0.2.50", 9));
+	EXPECT_EQ(mac(id), 9);
+	EXPECT_EQ(neighbour_links(), 3u);
+}
+
+TEST_F(Neighbour, BothKindsLearnTheSameAddress)
+{
+	struct ip a = A("192.0.2.2");
+	uint16_t mine = use("192.0.2.2"), theirs = neighbour_link(1, &a, &source, now);
+	ASSERT_NE(mine, theirs);
+	EXPECT_TRUE(learn("192.0.2.2", 7));
+	EXPECT_EQ(mac(mine), 7);
+	EXPECT_EQ(mac(theirs), 7);
+	neighbour_release(&t, mine);
+}
+
+TEST_F(Neighbour, SilentEntriesGoSoonAndAnsweringOnesStayWhileTheyAreUsed)
+{
+	struct ip a = A("192.0.2.50"), b = A("192.0.2.51");
+	uint16_t silent = neighbour_link(1, &a, &source, now), answers = neighbour_link(1, &b, &source, now);
+	learn("192.0.2.51", 7);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS - 1);
+	EXPECT_EQ(neighbour_links(), 2u);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS);
+	EXPECT_FALSE(learn("192.0.2.50", 7)) << "gone, and not to be called back";
+	EXPECT_FALSE(neighbour_should_ask(silent, now + 100000));
+	neighbour_age(now + NEIGHBOUR_SILENT_MS + 1);
+	EXPECT_EQ(neighbour_links(), 1u);
+	EXPECT_EQ(mac(answers), 7);
+	// Used, but no longer confirmed: asked for again, not forgotten.
+	neighbour_link(1, &b, &source, now + NEIGHBOUR_EXPIRE_MS - 1);
+	neighbour_age(now + NEIGHBOUR_EXPIRE_MS);
+	EXPECT_EQ(mac(answers), -1);
+	EXPECT_EQ(neighbour_links(), 1u);
+	EXPECT_TRUE(neighbour_should_ask(answers, now + NEIGHBOUR_EXPIRE_MS));
+}
+
+TEST_F(Neighbour, AnEntryIsNotGivenOutAgainBeforeAGracePeriod)
+{
+	struct ip a = A("192.0.2.50");
+	rte_rcu_qsbr_thread_register(rcu_var(), 0);
+	rte_rcu_qsbr_thread_online(rcu_var(), 0);
+	neighbour_link(1, &a, &source, now);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS);
+	for (int k = 0; k < 5; k++)
+		neighbour_age(now + NEIGHBOUR_SILENT_MS + 1000);
+	EXPECT_EQ(neighbour_links(), 1u) << "a worker may hold its id";
+	rte_rcu_qsbr_quiescent(rcu_var(), 0);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS + 1000);
+	EXPECT_EQ(neighbour_links(), 0u);
+	rte_rcu_qsbr_thread_offline(rcu_var(), 0);
+	rte_rcu_qsbr_thread_unregister(rcu_var(), 0);
+}
+
+TEST_F(Neighbour, TheTableOfTheWorkersIsBounded)
+{
+	unsigned int refused = 0;
+	for (uint32_t k = 0; k < 65536; k++) {
+		struct ip a = ip_from4(htonl(0x0a000000 + k));
+		refused += neighbour_link(1, &a, &source, now) == 0;
+	}
+	EXPECT_GT(refused, 65536u - WEFT_LINK_NEIGHBOURS - 1);
+	EXPECT_GT(neighbour_links(), WEFT_LINK_NEIGHBOURS * 9 / 10);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS);
+	neighbour_age(now + NEIGHBOUR_SILENT_MS);
+	EXPECT_EQ(neighbour_links(), 0u);
+	struct ip a = A("192.0.2.50");
+	EXPECT_NE(neighbour_link(1, &a, &source, now), 0);
+}
+
+TEST_F(Neighbour, WorkersClaimTheSamePlacesAtOnce)
+{
+	std::atomic<bool> wrong{false};
+	std::vector<std::thread> threads;
+	for (int w = 0; w < 4; w++)
+		threads.emplace_back([&, w] {
+			for (uint32_t round = 0; round < 20000; round++) {
+				struct ip a = ip_from4(htonl(0x0a000000 + round % 512));
+				uint16_t id = neighbour_link(1, &a, &source, now);
+				if (id == 0 || !ip_equal(&neighbour_table[id].ip, &a))
+					wrong = true;
+				if (round % 7 == (uint32_t)w) {
+					struct mac m = M((uint8_t)w);
+					neighbour_learn(1, &a, &m, now);
+				}
+			}
+		});
+	for (auto &th : threads)
+		th.join();
+	EXPECT_FALSE(wrong);
+	EXPECT_GE(neighbour_links(), 512u);
+	EXPECT_LE(neighbour_links(), 4 * 512u);
+}
+
 } // namespace

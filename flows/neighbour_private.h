@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the two halves of the neighbour table share: neighbour.c (the builder's entries), neighbour_link.c (the workers'). */
+#ifndef WEFT_FLOWS_NEIGHBOUR_PRIVATE_H
+#define WEFT_FLOWS_NEIGHBOUR_PRIVATE_H
+
+#include <weft/neighbour.h>
+
+static inline uint64_t
+word_of(enum neighbour_state state, const struct mac *mac)
+{
+	uint64_t w = state;
+	for (int i = 0; i < 6; i++)
+		w = w << 8 | (mac != NULL ? mac->b[i] : 0);
+	return w;
+}
+
+static inline enum neighbour_state
+state_of(uint64_t word)
+{
+	return (enum neighbour_state)(word >> 48);
+}
+
+static inline uint32_t
+neighbour_hash(uint16_t port, const struct ip *ip)
+{
+	uint64_t h = (ip->q[0] ^ port) * UINT64_C(0x9e3779b97f4a7c15) ^ ip->q[1];
+	h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
+	return (uint32_t)(h >> 40);
+}
+
+/* neighbour.c */
+void neighbour_age_one(struct neighbour *n, uint32_t now_ms);
+
+/* neighbour_link.c */
+bool links_learn(uint16_t port, const struct ip *ip, uint64_t word, uint32_t now_ms);
+void links_age(uint32_t now_ms);
+void links_forget(void);
+
+#endif
