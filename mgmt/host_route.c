@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The node finds its pods through the host port's device: one kernel route for each subnet of each Network. */
+/*
+ * The node finds its pods, the pods of other nodes and the services through the host port's device: a kernel route for each subnet of each
+ * Network, each prefix of each Remote, and each of the node's serviceCIDRs.
+ */
 #include <stdlib.h>
 
 #include <weft/netlink.h>
 #include <weft/text.h>
 
 #include "mgmt_impl.h"
+
+struct wanted {
+	const struct object *host;
+	struct host_route_entry *v;
+	uint32_t n, size;
+};
 
 static const struct object *
 host_port(const struct mgmt *m)
@@ -18,92 +27,153 @@ host_port(const struct mgmt *m)
 	return NULL;
 }
 
-static bool
-same_route(const struct host_route_entry *a, const struct host_route_entry *b)
+static int
+compare(const void *a, const void *b)
 {
-	return a->port == b->port && a->prefix.len == b->prefix.len && ip_equal(&a->prefix.ip, &b->prefix.ip) &&
-	       strcmp(a->ifname, b->ifname) == 0;
+	const struct host_route_entry *x = a, *y = b;
+	int c = memcmp(&x->prefix.ip, &y->prefix.ip, sizeof(x->prefix.ip));
+	if (c == 0)
+		c = (x->prefix.len > y->prefix.len) - (x->prefix.len < y->prefix.len);
+	if (c == 0)
+		c = (x->port > y->port) - (x->port < y->port);
+	return c != 0 ? c : strcmp(x->ifname, y->ifname);
+}
+
+static void
+want(struct wanted *w, const struct prefix *p, enum kind kind, const char *name)
+{
+	/* Not the way to everywhere, whatever a Remote may say: the node's own default route is not ours to take. */
+	if (p->len == 0 || (p->len == 96 && ip_is4(&p->ip)))
+		return;
+	if (w->n == w->size) {
+		w->size = w->size != 0 ? w->size * 2 : 16;
+		w->v = realloc(w->v, w->size * sizeof(*w->v));
+		if (w->v == NULL)
+			abort();
+	}
+	struct host_route_entry *r = &w->v[w->n++];
+	memset(r, 0, sizeof(*r));
+	r->prefix = *p;
+	r->port = w->host->seat->id;
+	r->kind = kind;
+	snprintf(r->ifname, sizeof(r->ifname), "%s", w->host->spec->port.ifname);
+	snprintf(r->name, sizeof(r->name), "%s", name);
+}
+
+static void
+want_all(const struct mgmt *m, struct wanted *w)
+{
+	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++) {
+		const struct spec_network *net = &m->index.v[KIND_NETWORK][i]->spec->network;
+		for (uint32_t s = 0; s < net->n_subnets; s++)
+			want(w, &net->subnets[s].prefix, KIND_NETWORK, net->name);
+	}
+	for (uint32_t i = 0; i < m->index.n[KIND_NODE]; i++) {
+		const struct spec_node *node = &m->index.v[KIND_NODE][i]->spec->node;
+		for (uint32_t s = 0; node->self && s < node->service_cidrs.n; s++)
+			want(w, &node->service_cidrs.v[s], KIND_NODE, node->name);
+	}
+	for (uint32_t i = 0; i < m->index.n[KIND_REMOTE]; i++) {
+		const struct spec_remote *remote = &m->index.v[KIND_REMOTE][i]->spec->remote;
+		for (uint32_t s = 0; s < remote->prefixes.n; s++)
+			want(w, &remote->prefixes.v[s], KIND_REMOTE, remote->name);
+		for (uint32_t s = 0; s < remote->n_endpoints; s++) {
+			struct prefix one = {remote->endpoints[s].ip, 128};
+			want(w, &one, KIND_REMOTE, remote->name);
+		}
+	}
+}
+
+/* Sorted, each once. */
+static void
+wanted_routes(const struct mgmt *m, struct wanted *w)
+{
+	uint32_t n = 0;
+	*w = (struct wanted){.host = host_port(m)};
+	if (w->host == NULL)
+		return;
+	want_all(m, w);
+	if (w->n > 1)
+		qsort(w->v, w->n, sizeof(*w->v), compare);
+	for (uint32_t i = 0; i < w->n; i++)
+		if (n == 0 || compare(&w->v[n - 1], &w->v[i]) != 0)
+			w->v[n++] = w->v[i];
+	w->n = n;
 }
 
 static bool
 has_route(const struct host_route_entry *v, uint32_t n, const struct host_route_entry *r)
 {
-	for (uint32_t i = 0; i < n; i++)
-		if (same_route(&v[i], r))
-			return true;
-	return false;
-}
-
-static struct host_route_entry *
-wanted_routes(const struct mgmt *m, uint32_t *n)
-{
-	const struct object *host = host_port(m);
-	size_t size = 0;
-	*n = 0;
-	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++)
-		size += m->index.v[KIND_NETWORK][i]->spec->network.n_subnets;
-	struct host_route_entry *v = calloc(size + 1, sizeof(*v));
-	if (v == NULL)
-		abort();
-	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK] && host != NULL; i++) {
-		const struct spec_network *net = &m->index.v[KIND_NETWORK][i]->spec->network;
-		for (uint32_t s = 0; s < net->n_subnets; s++) {
-			struct host_route_entry *r = &v[*n];
-			r->prefix = net->subnets[s].prefix;
-			r->port = host->seat->id;
-			snprintf(r->ifname, sizeof(r->ifname), "%s", host->spec->port.ifname);
-			snprintf(r->network, sizeof(r->network), "%s", net->name);
-			if (!has_route(v, *n, r))
-				(*n)++;
-		}
-	}
-	return v;
+	return n > 0 && bsearch(r, v, n, sizeof(*v), compare) != NULL;
 }
 
 static void
 warn(struct mgmt *m, const struct host_route_entry *r, int rc)
 {
 	char prefix[PREFIX_TEXT_MAX], text[256];
-	struct object *o = index_find(&m->index, KIND_NETWORK, r->network);
+	struct object *o = index_find(&m->index, r->kind, r->name);
 	snprintf(text, sizeof(text), "the host has no route to %s by %s: %s", prefix_format(&r->prefix, prefix),
 		 r->ifname, rc == -EEXIST ? "another device has the prefix" : strerror(-rc));
 	if (o != NULL)
 		object_set_warning(m, o, text);
 }
 
-static bool
-concerns(const struct object *o)
+/* What a change of the object asks for: 2: every route anew, 1: what has come and gone, 0: nothing. */
+static int
+concern(const struct object *o)
 {
-	return o != NULL && (o->kind == KIND_NETWORK || (o->kind == KIND_PORT && o->spec->port.host));
+	if (o == NULL)
+		return 0;
+	if (o->kind == KIND_REMOTE)
+		return 1;
+	return o->kind == KIND_NETWORK || o->kind == KIND_NODE || (o->kind == KIND_PORT && o->spec->port.host) ? 2 : 0;
+}
+
+static void
+forget_warnings(struct mgmt *m)
+{
+	static const enum kind kinds_with[] = {KIND_NETWORK, KIND_NODE, KIND_REMOTE};
+	for (unsigned int k = 0; k < 3; k++) {
+		struct object **v = m->index.v[kinds_with[k]];
+		for (uint32_t i = 0; i < m->index.n[kinds_with[k]]; i++)
+			if (v[i]->warning != NULL)
+				object_set_warning(m, v[i], NULL);
+	}
 }
 
 void
 host_routes_sync(struct mgmt *m, const struct batch *b)
 {
-	bool concerned = false;
-	for (uint32_t i = 0; i < b->n && !concerned; i++)
-		concerned = concerns(b->v[i].old) || concerns(b->v[i].next);
-	if (!concerned)
+	int concerned = 0;
+	for (uint32_t i = 0; i < b->n && concerned < 2; i++) {
+		int old = concern(b->v[i].old), next = concern(b->v[i].next);
+		concerned = old > concerned ? old : concerned;
+		concerned = next > concerned ? next : concerned;
+	}
+	if (concerned == 0)
 		return;
-	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++)
-		if (m->index.v[KIND_NETWORK][i]->warning != NULL)
-			object_set_warning(m, m->index.v[KIND_NETWORK][i], NULL);
-	uint32_t n, kept = 0;
-	struct host_route_entry *v = wanted_routes(m, &n);
+	/* Routes of a change of Remotes alone are not asked for again: there may be thousands. */
+	bool anew = concerned == 2;
+	if (anew)
+		forget_warnings(m);
+	struct wanted w;
+	uint32_t kept = 0;
+	wanted_routes(m, &w);
 	for (uint32_t i = 0; i < m->n_routes; i++)
 		/* A device that is gone has taken its routes with it. */
-		if (!has_route(v, n, &m->route[i]))
+		if (!has_route(w.v, w.n, &m->route[i]))
 			netlink_route(0, &m->route[i].prefix, m->route[i].ifname, NULL);
-	for (uint32_t i = 0; i < n; i++) {
+	for (uint32_t i = 0; i < w.n; i++) {
 		/* Asked for again even when it was there: somebody may have taken it away, or the device may be a new
 		 * one. */
-		int rc = netlink_route(1, &v[i].prefix, v[i].ifname, NULL);
+		bool there = !anew && has_route(m->route, m->n_routes, &w.v[i]);
+		int rc = there ? 0 : netlink_route(1, &w.v[i].prefix, w.v[i].ifname, NULL);
 		if (rc < 0)
-			warn(m, &v[i], rc);
+			warn(m, &w.v[i], rc);
 		else
-			v[kept++] = v[i];
+			w.v[kept++] = w.v[i];
 	}
 	free(m->route);
-	m->route = v;
+	m->route = w.v;
 	m->n_routes = kept;
 }

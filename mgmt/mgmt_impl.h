@@ -23,7 +23,8 @@ struct host_route_entry {
 	struct prefix prefix;
 	char ifname[16];
 	uint16_t port; /* id of the host port: a device that was made again has lost its routes */
-	char network[WEFT_NAME_MAX + 1];
+	enum kind kind; /* of the object that wants it */
+	char name[WEFT_NAME_MAX + 1];
 };
 
 struct mgmt {
