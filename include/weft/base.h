@@ -167,9 +167,12 @@ ip_masked(const struct ip *ip, uint8_t len)
 	return out;
 }
 
+/* Of its own family: ::/0 holds no IPv4 address, though that is kept as an IPv4-mapped one. */
 static inline bool
 prefix_contains(const struct prefix *p, const struct ip *ip)
 {
+	if (p->len < 96 && ip_is4(ip))
+		return false;
 	struct ip m = ip_masked(ip, p->len);
 	return ip_equal(&m, &p->ip);
 }

@@ -154,6 +154,25 @@ TEST(Error, SaysWhatAndWhere)
 	EXPECT_EQ(error_at(nullptr, -ENOENT, "x", "nor this"), -ENOENT);
 }
 
+TEST(Prefix, HoldsItsOwnFamilyOnly)
+{
+	auto holds = [](const char *prefix, const char *ip) {
+		struct prefix p;
+		struct ip a;
+		return prefix_parse(prefix, &p, nullptr) == 0 && ip_parse(ip, &a) == 0 && prefix_contains(&p, &a);
+	};
+	EXPECT_TRUE(holds("0.0.0.0/0", "203.0.113.1"));
+	EXPECT_TRUE(holds("10.0.0.0/8", "10.255.0.1"));
+	EXPECT_FALSE(holds("10.0.0.0/8", "11.0.0.1"));
+	EXPECT_TRUE(holds("::/0", "2001:db8::1"));
+	EXPECT_TRUE(holds("fd00::/64", "fd00::1"));
+	EXPECT_FALSE(holds("fd00::/64", "fd00:0:0:1::1"));
+	/* IPv4 addresses are kept as ::ffff:a.b.c.d. */
+	for (const char *six : {"::/0", "::/1", "::/64", "::/80"})
+		EXPECT_FALSE(holds(six, "203.0.113.1")) << six;
+	EXPECT_FALSE(holds("0.0.0.0/0", "2001:db8::1"));
+}
+
 TEST(Error, LongTextIsCut)
 {
 	struct error e;
