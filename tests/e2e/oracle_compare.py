@@ -3,7 +3,7 @@
 import struct
 
 from lab import GATEWAY, GATEWAY6
-from oracle_kernel import NAMES, Rules
+from oracle_kernel import NAMES, target
 import oracle_packets as pk
 import oracle_program as program
 
@@ -81,14 +81,13 @@ def show(pod, frame):
 
 
 class Compare:
-    def __init__(self, services, kernel):
-        self.kernel, self.errors, self.found = kernel, 0, []
-        self.backends = {}
-        for s in services:
-            for vip in s["ips"]:
-                for port in s["ports"]:
-                    to = [(pk.packed(b["ip"]), Rules.target(port, b)) for b in Rules.eligible(s)]
-                    self.backends[pk.packed(vip), NAMES[port["protocol"]], port["port"]] = to
+    def __init__(self, kernel):
+        self.kernel, self.errors, self.found, self.backends = kernel, 0, [], {}
+
+    def believe(self, rules):
+        """From now on these are in force."""
+        self.backends = {(pk.packed(vip), NAMES[p["protocol"]], p["port"]): [(pk.packed(b["ip"]), target(p, b)) for b in backends]
+                         for vip, _, p, backends, _ in rules.doors()}
 
     def choices(self, packet):
         p = pk.Packet(packet)

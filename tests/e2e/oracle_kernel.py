@@ -4,8 +4,6 @@
 Policies are judged by conntrack's tuples, hence in both directions and on the translated destination, as Weft judges a conversation by its first
 packet. Everything is decided in prerouting, after DNAT: a packet that is refused is quoted as it came.
 """
-import ipaddress
-
 from lab import GATEWAY, GATEWAY6, GATEWAY_MAC, sh
 
 NAMES = {"TCP": 6, "UDP": 17, "SCTP": 132, "ICMP": 1, "ICMPv6": 58}
@@ -58,7 +56,8 @@ class Router:
 
     def load(self, objects):
         self.loads += 1
-        text = Rules(objects, self.pods, self.remote, self.loads).text()
+        self.rules = Rules(objects, self.pods, self.remote, self.loads)
+        text = self.rules.text()
         sh("nft", "-f", "-", input=f"table inet oracle\ndelete table inet oracle\n{text}", netns=self.router)
         return text
 
@@ -79,33 +78,42 @@ class Rules:
         self.cidrs = [c for o in of("Node") for c in o.get("serviceCIDRs", [])]
 
     # -- services ----------------------------------------------------------------------------------------------------
-    @staticmethod
-    def eligible(service):
-        able = lambda state: [b for b in service["backends"] if b.get("state", "ready") == state and b.get("weight", 1) > 0]
-        return able("ready") or able("terminating")
-
-    @staticmethod
-    def target(port, backend):
-        return backend.get("ports", {}).get(port.get("name", ""), port.get("targetPort", port["port"]))
+    def doors(self):
+        """Every (address, service, port, who takes new connections, whether somebody elsewhere would) that pods find."""
+        here = [ip for e in self.endpoints.values() for ip in e["ips"]]
+        for s in self.services:
+            for kind in ("ips", "externalIPs", "loadBalancerIPs"):
+                for vip in s.get(kind, []):
+                    everybody = [b for b in s["backends"] if is6(b["ip"]) == is6(vip)]
+                    near = [b for b in everybody if b["ip"] in here]
+                    local = kind == "ips" and s.get("internalTrafficPolicy") == "Local"
+                    for p in s["ports"]:
+                        yield vip, s if kind == "loadBalancerIPs" else {}, p, eligible(near if local else everybody), bool(eligible(everybody))
 
     def service_rules(self):
-        """(DNAT, source translation of pods that reach themselves, known ports that are answered by somebody)"""
+        """(DNAT, source translation of pods that reach themselves, ports at which what was not translated is dropped)"""
         nat, hairpin, known = [], [], []
-        for s in self.services:
-            for vip in s["ips"]:
-                f, gateway = family(vip), GATEWAY6 if is6(vip) else GATEWAY
-                nat.append(f"{f} daddr {vip} {'icmpv6' if is6(vip) else 'icmp'} type echo-request dnat {f} to {gateway}")
-                for p in s["ports"]:
-                    proto, backends = PORTED[NAMES[p.get("protocol", "TCP")]], self.eligible(s)
-                    for i, b in enumerate(backends):
-                        # Which backend a new connection gets is Weft's to say: the harness writes it into the packet's DSCP.
-                        choice = f"{f} dscp {i} " if len(backends) > 1 else ""
-                        to = f"[{b['ip']}]" if is6(vip) else b["ip"]
-                        nat.append(f"{f} daddr {vip} {proto} dport {p['port']} {choice}dnat {f} to {to}:{self.target(p, b)}")
-                        hairpin.append(f"ct original {f} daddr {vip} {f} saddr {b['ip']} {f} daddr {b['ip']} snat {f} to {vip}")
-                    if backends:
-                        known.append(f"{f} daddr {vip} {proto} dport {p['port']} drop")
+        for vip, s, p, backends, anybody in self.doors():
+            f, proto = family(vip), PORTED[NAMES[p["protocol"]]]
+            port, ranges = f"{f} daddr {vip} {proto} dport {p['port']}", [r for r in s.get("sourceRanges", []) if is6(r) == is6(vip)]
+            who = ""
+            if s.get("sourceRanges"):
+                known.append(f"{port} {f} saddr != {{ {', '.join(ranges)} }} drop" if ranges else f"{port} drop")
+                who = f"{f} saddr {{ {', '.join(ranges)} }} "
+            if anybody:
+                known.append(f"{port} drop")
+            for i, b in enumerate(backends if ranges or not who else ()):
+                # Which backend a new connection gets is Weft's to say: the harness writes it into the packet's DSCP.
+                choice = f"{f} dscp {i} " if len(backends) > 1 else ""
+                nat.append(f"{port} {who}{choice}dnat {f} to {'[' + b['ip'] + ']' if is6(vip) else b['ip']}:{target(p, b)}")
+                hairpin.append(f"ct original {f} daddr {vip} {f} saddr {b['ip']} {f} daddr {b['ip']} snat {f} to {vip}")
+        for vip in self.vips():
+            f, gateway = family(vip), GATEWAY6 if is6(vip) else GATEWAY
+            nat.append(f"{f} daddr {vip} {'icmpv6' if is6(vip) else 'icmp'} type echo-request dnat {f} to {gateway}")
         return nat, sorted(set(hairpin)), known
+
+    def vips(self):
+        return [ip for s in self.services for kind in ("ips", "externalIPs", "loadBalancerIPs") for ip in s.get(kind, [])]
 
     # -- policies ----------------------------------------------------------------------------------------------------
     def peers(self, rule, ingress):
@@ -192,7 +200,7 @@ class Rules:
         """Weft's order: service, route, state, policy."""
         _, _, known = self.service_rules()
         lines = list(known)
-        for c in self.cidrs:
+        for c in self.cidrs + self.vips():
             lines += [f"{family(c)} daddr {c} meta l4proto tcp reject with tcp reset", f"{family(c)} daddr {c} reject with icmpx type port-unreachable"]
         for gateway in (GATEWAY, GATEWAY6):
             lines += [f"{family(gateway)} daddr {gateway} meta l4proto {{ sctp, esp }} reject with icmpx type port-unreachable",
@@ -233,9 +241,16 @@ class Rules:
         return "table inet oracle {\n" + "\n".join(parts) + "}\n"
 
 
+def eligible(backends):
+    """Who takes new connections."""
+    able = lambda state: [b for b in backends if b.get("state", "ready") == state and b.get("weight", 1) > 0]
+    return able("ready") or able("terminating")
+
+
+def target(port, backend):
+    return backend.get("ports", {}).get(port["name"], port.get("targetPort", port["port"]))
+
+
 def chain(name, lines):
     return f" chain {name} {{\n" + "".join(f"  {line}\n" for line in lines) + " }\n"
 
-
-def covers(prefix, ip):
-    return ipaddress.ip_address(ip) in ipaddress.ip_network(prefix)

@@ -9,7 +9,11 @@ REMOTE_PREFIXES = ["10.244.2.0/24", "fd00:244:2::/64"]
 REMOTE_POD = {"ips": ["10.244.2.10", "fd00:244:2::a"], "mac": "02:00:00:00:02:01"}
 REMOTE_IPS = ["10.244.2.10", "10.244.2.11", "10.244.2.130", "fd00:244:2::a", "fd00:244:2::b", "fd00:244:2:0:8000::1"]
 SERVICE_CIDRS = ["10.96.0.0/24", "fd00:96::/112"]
-VIPS = [[f"10.96.0.{10 + i}" for i in range(4)], [f"fd00:96::{16 + i:x}" for i in range(4)]]
+# Of what services may have: cluster, external and load balancer addresses, IPv4 and IPv6.
+ADDRESSES = {"ips": [[f"10.96.0.{10 + i}" for i in range(6)], [f"fd00:96::{16 + i:x}" for i in range(6)]],
+             "externalIPs": [[f"203.0.113.{10 + i}" for i in range(6)], [f"2001:db8:e::{16 + i:x}" for i in range(6)]],
+             "loadBalancerIPs": [[f"203.0.113.{20 + i}" for i in range(6)], [f"2001:db8:1b::{16 + i:x}" for i in range(6)]]}
+VIPS = [[ip for kind in ADDRESSES.values() for ip in kind[six]] for six in (0, 1)]
 NOWHERE = [["10.244.1.77", "172.20.0.1"], ["fd00:244:1::77", "2001:db8::1"]]
 PORTS = [53, 80, 81, 443, 8080, 8081, 9000]
 NETWORKS4 = ["0.0.0.0/0", "10.0.0.0/8", "10.244.0.0/16", "10.244.1.0/24", "10.244.1.0/28", "10.244.1.4/30", "10.244.1.4/31", "10.244.2.0/24",
@@ -31,6 +35,12 @@ def ips(six):
     return [p["ips"][six] for p in PODS.values()] + [ip for ip in REMOTE_IPS if (":" in ip) == six]
 
 
+def apart(prefixes):
+    """Without those that lie in another: they add nothing, and nft refuses them."""
+    nets = {ipaddress.ip_network(p) for p in prefixes}
+    return sorted(str(n) for n in nets if not any(n != o and n.version == o.version and n.subnet_of(o) for o in nets))
+
+
 class Draw:
     """One program from one random.Random."""
 
@@ -46,11 +56,8 @@ class Draw:
     def address_sets(self):
         out = []
         for i in range(self.rng.randrange(4)):
-            members = {self.prefix() for _ in range(self.rng.randrange(6))}
-            # What lies in another member adds nothing, and nft refuses it.
-            nets = {ipaddress.ip_network(m) for m in members}
-            members = [str(n) for n in nets if not any(n != o and n.version == o.version and n.subnet_of(o) for o in nets)]
-            out.append({"kind": "AddressSet", "name": f"set-{i}", "network": "default", "members": sorted(members)})
+            members = apart({self.prefix() for _ in range(self.rng.randrange(6))})
+            out.append({"kind": "AddressSet", "name": f"set-{i}", "network": "default", "members": members})
         self.sets = [o["name"] for o in out] + ["missing"]
         return out
 
@@ -110,28 +117,35 @@ class Draw:
             p["enforce"] = False
         return p
 
-    def service(self, i, six):
-        rng = self.rng
-        ports = []
+    def backend(self, ip, port):
+        b = {"ip": ip}
+        if self.rng.random() < 0.3:
+            b["weight"] = self.rng.randrange(3)
+        if self.rng.random() < 0.3:
+            b["state"] = self.rng.choice(("ready", "notReady", "terminating", "draining"))
+        if self.rng.random() < 0.2:
+            b["ports"] = {port: self.rng.choice(PORTS)}
+        return b
+
+    def service(self, i, families):
+        rng, ports = self.rng, []
         for k, port in enumerate(rng.sample(PORTS, rng.randrange(1, 3))):
             ports.append({"name": f"n{k}", "protocol": rng.choice(("TCP", "TCP", "UDP", "SCTP")), "port": port})
             if rng.random() < 0.6:
                 ports[-1]["targetPort"] = rng.choice(PORTS)
-        backends = []
-        for ip in rng.sample(ips(six), rng.choice((0, 1, 1, 1, 2, 3, 4))):
-            b = {"ip": ip}
-            if rng.random() < 0.3:
-                b["weight"] = rng.randrange(3)
-            if rng.random() < 0.3:
-                b["state"] = rng.choice(("ready", "notReady", "terminating", "draining"))
-            if rng.random() < 0.2:
-                b["ports"] = {ports[0]["name"]: rng.choice(PORTS)}
-            backends.append(b)
-        return {"kind": "Service", "name": f"service-{'six' if six else 'four'}-{i}", "network": "default", "ips": [VIPS[six][i]], "ports": ports,
-                "backends": backends}
+        s = {"kind": "Service", "name": f"service-{i}", "network": "default", "ips": [ADDRESSES["ips"][six][i] for six in families], "ports": ports,
+             "backends": [self.backend(ip, ports[0]["name"]) for six in families for ip in rng.sample(ips(six), rng.choice((0, 1, 1, 1, 2, 3, 4)))]}
+        if rng.random() < 0.25:
+            s["internalTrafficPolicy"] = "Local"
+        for kind in ("externalIPs", "loadBalancerIPs"):
+            if rng.random() < 0.25:
+                s[kind] = [ADDRESSES[kind][six][i] for six in families]
+        if "loadBalancerIPs" in s and rng.random() < 0.5:
+            s["sourceRanges"] = apart({self.prefix() for _ in range(rng.randrange(1, 4))})
+        return s
 
     def services(self):
-        return [self.service(i, six) for six in (False, True) for i in range(self.rng.randrange(4))]
+        return [self.service(i, self.rng.choice(((0,), (1,), (0, 1)))) for i in range(self.rng.randrange(7))]
 
     def policies(self):
         """With the sets that they refer to."""

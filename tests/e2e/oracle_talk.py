@@ -26,7 +26,7 @@ class Talk:
         self.rng, self.uid, self.port, self.n = rng, uid, port, 0
         self.seen, self.over, self.history = None, False, []
         self.meddled = self.outside = self.closing = False
-        self.judged = True
+        self.judged, self.changed = True, False
         self.six = rng.random() < 0.4
         self.proto = rng.choice(PROTOCOLS)
         self.src = rng.choice([p["ips"][self.six] for p in program.PODS.values()] * 3 + [ip for ip in program.REMOTE_IPS if (":" in ip) == self.six])
@@ -39,15 +39,16 @@ class Talk:
 
     def draw_destination(self, services):
         how = self.rng.random()
-        mine = [s for s in services if (":" in s["ips"][0]) == self.six]
+        mine = [(ip, s) for s in services for kind in program.ADDRESSES for ip in s.get(kind, []) if (":" in ip) == self.six]
         if self.client != program.REMOTE and how < 0.45:
             if how < 0.35 and mine:
-                self.service = s = self.rng.choice(mine)
+                vip, s = self.rng.choice(mine)
+                self.service = s["name"]
                 if self.rng.random() < 0.85:
                     p = self.rng.choice(s["ports"])
                     self.dport = p["port"]
                     self.proto = {"TCP": pk.TCP, "UDP": pk.UDP, "SCTP": pk.SCTP}[p["protocol"]]
-                return s["ips"][0]
+                return vip
             if how < 0.38:
                 return self.rng.choice(program.VIPS[self.six])
             if how < 0.41:
@@ -57,6 +58,10 @@ class Talk:
         there = [ip for ip in program.ips(self.six) if owner_of(ip) != self.client and
                  not (self.client == program.REMOTE and owner_of(ip) == program.REMOTE)]
         return self.rng.choice(there)
+
+    def outlives_service(self):
+        """Established TCP and SCTP stay where they went, whatever becomes of the service."""
+        return self.dst not in program.VIPS[self.six] or self.phase >= {pk.TCP: 3, pk.SCTP: 4}.get(self.proto, 99)
 
     # -- packets -----------------------------------------------------------------------------------------------------
     def mark(self, more=0):
@@ -166,8 +171,11 @@ class Talk:
                 return [self.answer(RST | ACK, off=(0, 1 - self.phase))]
             # To a pod that reaches itself, nonsense has no direction for Linux.
             itself = self.seen is not None and self.seen[0] == self.client
+            if self.changed and self.service:
+                # Nor is it translated, so that it has no service when that is gone.
+                return self.proper_tcp()
             return [self.answer(flags) if self.seen is not None and not itself and self.rng.random() < 0.5 else self.ask(flags)]
-        if self.phase == 3 and self.rng.random() < 0.25:
+        if self.phase == 3 and self.rng.random() < 0.25 and not (self.changed and self.service):
             return [self.odd_tcp()]
         return self.proper_tcp()
 
@@ -216,7 +224,8 @@ class Talk:
             out = [self.answer(FIN | ACK)]
             self.sseq += 1
             return out
-        self.phase = self.rng.choice((6, 0))
+        # The last ACK, and perhaps a new connection from the same port.
+        self.phase = 7 if phase == 6 else self.rng.choice((7, 0))
         if self.phase == 0:
             self.cseq, self.sseq, self.seen = self.rng.randrange(1 << 32), self.rng.randrange(1 << 32), None
             return [self.ask(SYN)]

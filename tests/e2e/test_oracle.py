@@ -85,26 +85,36 @@ class Story:
         self.packets += len(asked)
         self.delivered += compare.judge(asked, weft, kernel)
 
-    def load(self, objects):
+    def load(self, compare, objects):
         self.apply(objects)
-        return json.dumps(objects, indent=1) + "\n" + self.router.load(self.fixed + objects)
+        text = self.router.load(self.fixed + objects)
+        compare.believe(self.router.rules)
+        return json.dumps(objects, indent=1) + "\n" + text
+
+    def talks(self, rng, services, n):
+        out = []
+        for _ in range(n):
+            self.uid += 1
+            out.append(Talk(rng, self.uid, 20000 + self.uid % 40000, services))
+        return out
 
     def program(self, number):
         rng = random.Random(f"{self.options.seed}/{number}")
-        draw = program.Draw(rng)
+        draw, compare = program.Draw(rng), Compare(self.kernel)
         services = draw.services()
-        said = [self.load(services + draw.policies())]
-        compare = Compare(services, self.kernel)
-        talks = []
-        for _ in range(TALKS):
-            self.uid += 1
-            talks.append(Talk(rng, self.uid, 20000 + self.uid % 40000, services))
+        said = [self.load(compare, services + draw.policies())]
+        talks = self.talks(rng, services, TALKS)
         for n in range(STEPS):
             if n == CHANGE:
-                # Other policies, in force for the next packet of every conversation.
-                said.append(self.load(services + draw.policies()))
+                # In force for the next packet of every conversation.
+                if rng.random() < 0.5:
+                    services = draw.services()
+                said.append(self.load(compare, services + draw.policies()))
                 for t in talks:
-                    t.judged = False
+                    t.judged, t.changed = False, True
+                    t.over |= not t.outlives_service()
+                talks = [t for t in talks if not t.over]
+                talks += self.talks(rng, services, TALKS - len(talks))
             self.step(compare, talks)
             self.pace(compare)
         self.programs += 1
