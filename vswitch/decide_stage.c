@@ -260,7 +260,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 		policy_note(w, &p->key, &v);
 		affinity_remember(w, &key, &v);
 		p->hop = v.hop[0];
-		if (packet_fits(b, i))
+		if (packet_fits(w, b, i))
 			burst_move(b, i, STAGE_REWRITE);
 	} else if (rc == -EEXIST) {
 		/* Somebody was first, with an earlier packet of this burst or on another worker: it is their connection. */

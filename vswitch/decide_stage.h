@@ -13,8 +13,8 @@
  */
 bool packet_follow(struct worker *w, struct burst *b, uint32_t i);
 
-/* track.c: false when the packet is too large for p->hop and has been moved to RESPOND. */
-bool packet_fits(struct burst *b, uint32_t i);
+/* track.c: false when the packet is too large for p->hop, may not be broken up, and has been moved to RESPOND. */
+bool packet_fits(struct worker *w, struct burst *b, uint32_t i);
 
 /*
  * decide_stage.c: the decision on the half p->ref does not stand: decide anew. True: p->hop holds for this packet (and, where the configuration did

@@ -59,6 +59,12 @@ void fragment_refuse(struct worker *w, const struct datagram *d, enum drop_reaso
 /* After a burst has run: fill it with held packets whose first was in it, at STAGE_TRACK or RESPOND. How many. */
 unsigned int fragment_release(struct worker *w, struct burst *b);
 
+/*
+ * fragment_split.c: break packet i up, which is too long for its way. True: what is left of it fits, and the rest is run after this burst. False:
+ * it must not be broken up (IPv6, DF), or cannot be now.
+ */
+bool fragment_split(struct worker *w, struct burst *b, uint32_t i, uint16_t mtu);
+
 /* Forget what is too old. */
 void fragment_housekeep(struct worker *w);
 
@@ -126,6 +132,8 @@ bool fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *
 void fragment_drop_held(struct worker *w, struct fragment_entry *e, enum drop_reason reason);
 /* What it holds is ready, in order; `by` is the packet whose keys and way they share. */
 void fragment_make_ready(struct worker *w, struct fragment_entry *e, const struct packet *by);
+/* One more, of nobody's. False: no room, and it is dropped. */
+bool fragment_push_ready(struct worker *w, struct rte_mbuf *m, const struct packet *p);
 /* The next ready packet. False: none. */
 bool fragment_next_ready(struct worker *w, struct rte_mbuf **m, struct packet *p);
 /* What later fragments take over. */

@@ -277,16 +277,25 @@ make_room(struct worker *w, const struct fragment_entry *e)
 	return t->free_held != 0;
 }
 
+static uint16_t
+held_new(struct worker *w, struct rte_mbuf *m, const struct packet *p)
+{
+	struct fragment_table *t = w->fragments;
+	uint16_t i = t->free_held;
+	t->free_held = t->held[i].next;
+	t->held[i] = (struct fragment_held){.m = m, .p = *p};
+	t->used_held++;
+	w->count.held++;
+	return i;
+}
+
 bool
 fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *m, const struct packet *p)
 {
 	struct fragment_table *t = w->fragments;
 	if (!make_room(w, e))
 		return false;
-	uint16_t i = t->free_held;
-	struct fragment_held *h = &t->held[i];
-	t->free_held = h->next;
-	*h = (struct fragment_held){.m = m, .p = *p};
+	uint16_t i = held_new(w, m, p);
 	if (e->held_tail != 0)
 		t->held[e->held_tail].next = i;
 	else
@@ -295,8 +304,6 @@ fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *m, co
 	e->n_held++;
 	for (int by = 0; by < BY_AGE; by++)
 		t->account_held[by][e->account[by]]++;
-	t->used_held++;
-	w->count.held++;
 	return true;
 }
 
@@ -309,6 +316,16 @@ fragment_adopt(const struct fragment_entry *e, struct packet *p)
 	p->icmp_code = e->icmp_code;
 	p->tcp_flags = e->tcp_flags;
 	p->flags |= e->flags;
+}
+
+static void
+ready_append(struct fragment_table *t, uint16_t first, uint16_t last)
+{
+	if (t->ready_tail != 0)
+		t->held[t->ready_tail].next = first;
+	else
+		t->ready_head = first;
+	t->ready_tail = last;
 }
 
 void
@@ -326,12 +343,22 @@ fragment_make_ready(struct worker *w, struct fragment_entry *e, const struct pac
 		p->back = by->back;
 		p->in_port = by->in_port;
 	}
-	if (t->ready_tail != 0)
-		t->held[t->ready_tail].next = first;
-	else
-		t->ready_head = first;
-	t->ready_tail = e->held_tail;
+	ready_append(t, first, e->held_tail);
 	held_detach(t, e);
+}
+
+bool
+fragment_push_ready(struct worker *w, struct rte_mbuf *m, const struct packet *p)
+{
+	struct fragment_table *t = w->fragments;
+	if (t->free_held == 0) {
+		w->port[p->in_port].drop[DROP_FRAGMENT_LIMIT]++;
+		rte_pktmbuf_free(m);
+		return false;
+	}
+	uint16_t i = held_new(w, m, p);
+	ready_append(t, i, i);
+	return true;
 }
 
 bool

@@ -7,16 +7,17 @@
 #include <weft/pipeline.h>
 
 #include "decide_stage.h"
+#include "fragment.h"
 #include "segment.h"
 
-/* A packet that its way out cannot take: say so to whoever may shorten it (RFC 1191, 8201). */
+/* A packet that its way out cannot take is broken up if it may be; if not, whoever may shorten it is told (RFC 1191, 8201). */
 bool
-packet_fits(struct burst *b, uint32_t i)
+packet_fits(struct worker *w, struct burst *b, uint32_t i)
 {
 	struct packet *p = &b->p[i];
 	const struct hop *hop = hop_get(p->hop);
 	/* Whoever cannot be reached now has no MTU: forward drops it. */
-	if (likely(p->ip_end - p->l3 <= hop->mtu) || hop->kind == HOP_NONE)
+	if (likely(p->ip_end - p->l3 <= hop->mtu) || hop->kind == HOP_NONE || fragment_split(w, b, i, hop->mtu))
 		return true;
 	p->answer = ANSWER_TOO_BIG;
 	p->answer_mtu = hop->mtu;
@@ -29,10 +30,11 @@ bool
 packet_follow(struct worker *w, struct burst *b, uint32_t i)
 {
 	struct packet *p = &b->p[i];
-	if (unlikely(!packet_fits(b, i)))
-		return true;
 	struct tcp_segment s;
-	int rc = conn_packet(w->conns, p->ref, segment_read(b, i, &s) ? &s : NULL, w->now_ms);
+	bool tcp = segment_read(b, i, &s); /* all of it, before it may be broken up */
+	if (unlikely(!packet_fits(w, b, i)))
+		return true;
+	int rc = conn_packet(w->conns, p->ref, tcp ? &s : NULL, w->now_ms);
 	if (unlikely(rc == -ESTALE)) {
 		/* A new conversation on the tuple of one that is over. */
 		conn_remove(w->conns, w->id, p->ref);

@@ -332,3 +332,71 @@ TEST_F(Fragments, ToTheHostAndFromIt)
 	send("host", parts);
 	expect_whole("a", q.payload);
 }
+
+// RFC 791 3.2: what is too long for its way and may be broken up is, after it was judged and before it is translated.
+TEST_F(Fragments, TooLongPacketsAreBrokenUpWhereTheyMay)
+{
+	service();
+	for (const char *to : {"10.244.1.6", VIP})
+		for (bool tcp : {false, true})
+			for (bool partial : {false, true})
+				for (size_t n : {1451, 1452, 1500, 1900}) {
+					Packet p = sw.to("a", to);
+					tcp ? p.tcp((uint16_t)(n + partial * 1000), 80, 2) : p.udp((uint16_t)(n + partial * 1000), 53);
+					p.data(n - (tcp ? 40 : 28)).fragment = 0;
+					p.partial = partial;
+					p.id = 0x1234;
+					sw.send("a", p);
+					auto got = sw.take_all("b");
+					ASSERT_EQ(got.size(), 2u) << n << " to " << to << ": " << sw.drops_text();
+					for (auto &f : got) {
+						EXPECT_LE(f.end(), 14u + 1450u);
+						EXPECT_EQ(piece_of(f.b).id, 0x1234u);
+						EXPECT_EQ(f.ttl(), 63);
+					}
+					Frame f = whole(got);
+					EXPECT_EQ(f.payload(), p.payload);
+					EXPECT_EQ(f.checksums(), "") << n << " to " << to << (tcp ? " tcp" : " udp") << (partial ? " partial" : "");
+					EXPECT_EQ(f.dport(), to == VIP ? (tcp ? 8080 : 5353) : tcp ? 80 : 53);
+				}
+	EXPECT_EQ(sw.drops_text(), "");
+}
+
+// Fragments that are too long are broken up once more: a host with a longer MTU pings a pod.
+TEST_F(Fragments, FragmentsAreBrokenUpToo)
+{
+	Packet p = sw.between("a", "b").udp(1000, 53).data(5000);
+	for (uint32_t id = 1; id <= 2; id++) {
+		auto parts = split(p, 1480, id);
+		if (id == 2)
+			std::reverse(parts.begin(), parts.end());
+		send("a", parts);
+		auto got = sw.take_all("b");
+		EXPECT_EQ(got.size(), 7u);
+		for (auto &f : got)
+			EXPECT_LE(f.end(), 14u + 1450u);
+		EXPECT_EQ(whole(got).payload(), p.payload) << sw.drops_text();
+	}
+	EXPECT_EQ(sw.drops_text(), "");
+}
+
+TEST_F(Fragments, WhatMayNotBeBrokenUpIsNot)
+{
+	Packet p = sw.between("a", "b").udp(1000, 53).data(1500), q = p, s = sw.between("a", "b").raw(132, Bytes(1500, 1));
+	q.fragment = s.fragment = 0;
+	q.options = Bytes(4, 1);
+	for (const Packet &x : {p, q, s}) {
+		sw.send("a", x);
+		EXPECT_TRUE(sw.nothing("b"));
+		sw.take_all("a");
+	}
+	EXPECT_EQ(sw.drops("mtu"), 3u);
+	// A whole burst at once: there is room for all of it.
+	for (uint16_t k = 0; k < 64; k++) {
+		Packet y = sw.between("a", "b").udp(k, 53).data(1500);
+		y.fragment = 0;
+		sw.give("a", y.bytes());
+	}
+	sw.settle();
+	EXPECT_EQ(sw.take_all("b").size(), 128u) << sw.drops_text();
+}
