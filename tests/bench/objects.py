@@ -4,7 +4,9 @@ from switch import GATEWAY_MAC, MACS
 
 SERVICES, BACKENDS = 16, 10
 CLIENT, BACKEND, VIP = "10.16.0.0", "10.32.0.1", "10.96.0.1"
-MEMIF_LIMITS = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
+# Of weft.conf: one pod opens all connections, as fast as it can.
+RATES = "new_connections_per_second = 100000000; new_connections_burst = 100000000;"
+QUOTA = "connections = { per_endpoint = 0; };\n"
 
 
 def address(first, i):

@@ -9,7 +9,7 @@ import os
 import statistics
 import time
 
-from objects import MEMIF_LIMITS, accepting_policy, address, pods, services
+from objects import QUOTA, RATES, accepting_policy, address, pods, services
 from switch import Bench, Weft, go_first, say
 
 COLUMNS = ("scenario", "what", "changes", "seconds", "goal_seconds", "cpu_seconds", "median_ms", "p99_ms", "median_cpu_ms", "goal_ms", "resident_mib")
@@ -33,7 +33,7 @@ def resident(lab):
 class Scale:
     def __init__(self, lab, args):
         self.lab, self.args, self.rows = lab, args, []
-        self.weft = Weft(lab, args, "memif", args.cores, 65536, MEMIF_LIMITS)
+        self.weft = Weft(lab, args, "memif", args.cores, 65536, RATES, QUOTA)
         go_first(args, lab.processes[0])
         self.weft.apply(*pods(self.weft.ports), *accepting_policy())
 

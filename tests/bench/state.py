@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 
-from objects import BACKEND, BACKENDS, CLIENT, MEMIF_LIMITS, SERVICES, VIP, accepting_policy, pods, services
+from objects import BACKEND, BACKENDS, CLIENT, QUOTA, RATES, SERVICES, VIP, accepting_policy, pods, services
 from scale import COLUMNS as SCALE_COLUMNS, scale
 from switch import PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
 
@@ -30,7 +30,7 @@ def generator_options(flows):
 def measure_established(args, flows):
     core = args.cores
     with Bench(args) as lab:
-        weft = Weft(lab, args, "memif", core, table_size(flows), MEMIF_LIMITS)
+        weft = Weft(lab, args, "memif", core, table_size(flows), RATES, QUOTA)
         weft.apply(*pods(weft.ports), *services(), *accepting_policy())
         go_first(args, lab.processes[0])
         seconds = args.warmup + args.seconds

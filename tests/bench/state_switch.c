@@ -255,7 +255,8 @@ program(const struct state_options *o)
 static struct conn_timeouts
 timeouts(uint32_t seconds)
 {
-	struct conn_timeouts t = {.udp = seconds, .udp_answered = seconds, .icmp = seconds, .other = seconds};
+	struct conn_timeouts t = {
+		.udp = seconds, .udp_answered = seconds, .udp_dns = seconds, .icmp = seconds, .other = seconds};
 	for (size_t i = 0; i < sizeof(t.tcp) / sizeof(t.tcp[0]); i++)
 		t.tcp[i] = seconds;
 	return t;

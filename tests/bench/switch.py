@@ -143,11 +143,11 @@ class Weft:
     """The switch with ports a and b of a kind, and whatever more is applied."""
     name = "weft"
 
-    def __init__(self, lab, args, kind, core, connections, workers=""):
+    def __init__(self, lab, args, kind, core, connections, workers="", limits=""):
         self.lab = lab
         lab.start_switch(f'workers = {{ cores = [ {core[1]} ]; control_core = {core[0]}; {workers} }};\n'
                          f'memory = {{ hugepages = "{"yes" if args.hugepages else "no"}"; megabytes = 256; mbufs = 32768; }};\n'
-                         f'tables = {{ connections = {connections}; }};\n', node=False)
+                         f'tables = {{ connections = {connections}; }};\n{limits}', node=False)
         self.control = Control(lab)
         self.ports = []
         for side in "ab":
