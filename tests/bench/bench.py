@@ -66,10 +66,11 @@ def parse():
     s = sub.add_parser("state", parents=[common], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),
-                   help="of established (memif), cycles (the same in-process), workers (1 and 2, in-process), new (in-process), "
+                   help="of established (memif), cycles (the same in-process), workers (1 and 2, in-process), new (both), "
                    "changes (1,000 a second, in-process), scale (apply and patch by the control socket) (all)")
     s.add_argument("--flows", type=lambda t: [int(float(n)) for n in t.split(",")], default=state.FLOWS, help="established connections (1e3,1e5,1e6,1e7)")
     s.add_argument("--new-seconds", type=float, default=10, help="of a run of row new (%(default)s)")
+    s.add_argument("--ports", type=words(state.PORTS), default=list(state.PORTS), help="of memif,in-process: for row new (both)")
     s.add_argument("--patches", type=int, default=200, help="of each patch in row scale (%(default)s)")
     s.set_defaults(run=state.state, megabytes=state.megabytes)
     args = p.parse_args()

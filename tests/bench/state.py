@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 
-from objects import BACKEND, BACKENDS, CLIENT, QUOTA, RATES, SERVICES, VIP, accepting_policy, pods, services
+from objects import BACKEND, BACKENDS, CLIENT, QUOTA, RATES, SERVICES, SHORT, TIMEOUT, VIP, accepting_policy, other_rules, pods, services
 from scale import COLUMNS as SCALE_COLUMNS, scale
 from switch import PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
 
@@ -81,10 +82,16 @@ def in_process(args, options):
     command = [os.path.join(args.build, "tests", "state_bench"), f"--size={args.size}"] + [f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()]
     if args.huge:
         command.append(f"--hugepages={args.huge.mount}")
-    r = subprocess.run(command, capture_output=True, text=True, timeout=600)
-    if r.returncode != 0:
-        raise LabError(f"{' '.join(command)}: {r.stderr.strip()[-800:]}")
-    return json.loads(r.stdout)
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        go_first(args, p)
+        out, err = p.communicate(timeout=900)
+    except BaseException:
+        p.kill()
+        raise
+    if p.returncode != 0:
+        raise LabError(f"{' '.join(command)}: {err.strip()[-800:]}")
+    return json.loads(out)
 
 
 def merged(runs):
@@ -123,15 +130,59 @@ def workers(args):
     return rows
 
 
+def measure_new(args, protocol, size):
+    core, lives = args.cores, protocol == "tcp"
+    with Bench(args) as lab:
+        weft = Weft(lab, args, "memif", core, 1 << 23, RATES, SHORT)
+        weft.apply(*pods(weft.ports))
+        weft.apply(*services(size["services"], size["backends"], protocol.upper()), *accepting_policy(protocol.upper()),
+                   *other_rules(size["rules"], protocol.upper()))
+        go_first(args, lab.processes[0])
+        warmup = TIMEOUT + 3
+        options = {"scenario": "lives" if lives else "new", "flows": 1, "a-ip": CLIENT, "b-ip": BACKEND, "dst-ip": VIP, "dst-port": 80,
+                   "vips": size["services"], "backends": size["services"] * size["backends"], "backend-port": 800}
+        gen = start_generator(lab, args, "memif", core, dict(options, seconds=args.new_seconds, warmup=warmup))
+        # Counting begins in the warm-up, when what was opened first is over.
+        wait_for("traffic", lambda: not gen.alive() or weft.control.call("status")["connections"]["used"] > 0, 30)
+        time.sleep(warmup)
+        weft.start_counting()
+        report = report_of(gen, args.new_seconds + warmup)
+        report["switchCycles"] = weft.cycles()
+        report["created"], report["expired"] = weft.created_per_second, weft.expired_per_second
+        report["connectionCycles"] = weft.cycles_per_connection
+        report["rate"] = report["over"] / report["seconds"] if lives else weft.created_per_second
+        report["hugepages"] = weft.control.call("status")["hugepages"]
+        report["tableBytes"] = os.stat(lab.connection_files()[0]).st_size
+        gen.p.stdin.close()
+        return report
+
+
+def new_memif(args, protocol, size):
+    runs = []
+    for i in range(args.repeat):
+        r = measure_new(args, protocol, size)
+        runs.append(r)
+        say(args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules, memif, {i + 1}/{args.repeat}: {r['rate'] / 1e6:.3f} M/s, "
+                  f"{r['expired'] / 1e6:.3f} M expired/s, {r['connectionCycles'] or 0:.0f} busy cycles each, loss {r['loss']:.2%}")
+    return {"scenario": "new", "port": "memif", "protocol": protocol, "workers": 1, "size": args.size, "services": size["services"],
+            "backends": size["services"] * size["backends"], "rules": size["rules"], "weft_mpps": rounded(median(runs, "mpps"), 3),
+            "cycles_per_packet": rounded(median(runs, "switchCycles"), 1), "loss": rounded(median(runs, "loss"), 6),
+            "connections_per_second": rounded(median(runs, "rate"), 0), "cycles_per_connection": rounded(median(runs, "connectionCycles"), 1),
+            "expired_per_second": rounded(median(runs, "expired"), 0), "hugepages": runs[-1]["hugepages"], "table_connections": 1 << 23,
+            "table_bytes": runs[-1]["tableBytes"], "table_bytes_per_connection": round(runs[-1]["tableBytes"] / (1 << 23), 1),
+            "limit": "switch" if median(runs, "full") > PUSHED else "generator"}
+
+
 SMALL, LARGE = {"services": 1, "backends": 10, "rules": 10}, {"services": 50_000, "backends": 5, "rules": 100_000}
 
 
 def new(args):
     rows = []
-    for protocol in ("udp", "tcp"):
+    for port, protocol in ((port, protocol) for port in args.ports for protocol in ("udp", "tcp")):
         for size in (SMALL, LARGE):
-            r = repeat(args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules",
-                       dict(size, new=True, seconds=args.new_seconds, **({"tcp": True} if protocol == "tcp" else {})))
+            r = new_memif(args, protocol, size) if port == "memif" else repeat(
+                args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules",
+                dict(size, new=True, seconds=args.new_seconds, **({"tcp": True} if protocol == "tcp" else {})))
             first = rows[-1] if size is LARGE else r
             rows.append(dict(r, cost_ratio=round(r["cycles_per_connection"] / first["cycles_per_connection"], 3), ratio=round(
                 r["connections_per_second"] / first["connections_per_second"], 3)))
@@ -139,7 +190,7 @@ def new(args):
 
 
 CHANGES_COLUMNS = ("scenario", "port", "flows", "services", "rules", "members", "changes_per_second", "mpps_without", "weft_mpps", "cost",
-                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
+                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "half_load_cpu_share", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
                    "accepted_max_ms")
 
 
@@ -156,6 +207,7 @@ def changes(args):
     return [merged(runs)]
 
 
+PORTS = ("memif", "in-process")
 ROWS = {"established": established, "cycles": cycles, "workers": workers, "new": new, "changes": changes, "scale": scale}
 
 

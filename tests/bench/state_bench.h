@@ -43,7 +43,7 @@ void changes_run(const struct state_options *o);
 /* state_bench.c: everything that counts at one moment. */
 struct pod_count {
 	uint64_t sent, taken, bad, other, lives, cycles, lost; /* lost: there was no room in the ring, see pods_pace */
-};
+} __attribute__((aligned(64)));                                /* each queue's has one writer */
 struct moment {
 	double wall, cpu; /* cpu: seconds of the workers */
 	struct worker_counters workers;

@@ -19,7 +19,7 @@
 #define SETTLE_S 0.05
 
 struct phase {
-	double mpps, mpps_of_a_core, changes_per_second;
+	double mpps, mpps_of_a_core, changes_per_second, cpu_share;
 	uint64_t lost, dropped, decided;
 	double *ms; /* of each apply */
 	unsigned int n;
@@ -118,6 +118,7 @@ run_phase(struct phase *out, double seconds, double rate)
 	double taken = (double)(b.pod[0].taken + b.pod[1].taken - a.pod[0].taken - a.pod[1].taken);
 	out->mpps = taken / (b.wall - a.wall) / 1e6;
 	out->mpps_of_a_core = taken / (b.cpu - a.cpu) / 1e6;
+	out->cpu_share = (b.cpu - a.cpu) / (b.wall - a.wall);
 	out->changes_per_second = out->n * BATCH / (b.wall - a.wall);
 	out->lost = b.pod[0].lost + b.pod[1].lost - a.pod[0].lost - a.pod[1].lost;
 	out->dropped = b.totals.dropped - a.totals.dropped;
@@ -191,6 +192,8 @@ changes_run(const struct state_options *o)
 	set(row, "apply_p99_ms", quantile(busy[0].ms, busy[0].n, 0.99));
 	json_object_set_new(row, "decided_again", json_integer((json_int_t)busy[0].decided));
 	set(row, "half_load_mpps", half.mpps);
+	/* Less than 1: the machine gave the worker's core to others, and what came meanwhile may be lost by that. */
+	set(row, "half_load_cpu_share", half.cpu_share);
 	json_object_set_new(row, "half_load_lost", json_integer((json_int_t)half.lost));
 	json_object_set_new(row, "half_load_dropped", json_integer((json_int_t)half.dropped));
 	set(row, "denied_median_ms", quantile(seen[0], TOGGLES, 0.5));

@@ -170,15 +170,17 @@ class Weft:
 
     def busy(self):
         workers = self.control.call("stats")["workers"]
-        return sum(w["busyCycles"] for w in workers), sum(w["packets"] for w in workers), self.worker_cpu(), time.monotonic()
+        return *(sum(w[key] for w in workers) for key in ("busyCycles", "packets", "connCreated", "connExpired")), self.worker_cpu(), time.monotonic()
 
     def start_counting(self):
         self.before = self.busy()
 
     def cycles(self):
         """Busy cycles of a packet, less those in which the machine was busy with others: a worker has its core whole or shares it all the time."""
-        cycles, packets, cpu, wall = (now - then for now, then in zip(self.busy(), self.before))
+        cycles, packets, created, expired, cpu, wall = (now - then for now, then in zip(self.busy(), self.before))
         self.share = min(1, cpu / wall)
+        self.created_per_second, self.expired_per_second = created / wall, expired / wall
+        self.cycles_per_connection = cycles * self.share / created if created else None
         return cycles * self.share / packets if packets else None
 
 
