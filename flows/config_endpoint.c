@@ -153,6 +153,16 @@ put_routes(struct config_txn *t, const struct endpoint *ep, struct error *e)
 	return rc;
 }
 
+static bool
+is_paired(const struct spec_endpoint *spec)
+{
+	static const struct mac unset;
+	bool other = false;
+	for (uint32_t i = 0; i < spec->n_allowed; i++)
+		other |= !mac_equal(&spec->allowed[i].mac, &unset) && !mac_equal(&spec->allowed[i].mac, &spec->mac);
+	return other && spec->anti_spoof == ANTI_SPOOF_STRICT;
+}
+
 static int
 put_in(struct config_txn *t, const struct change *ch, struct error *e)
 {
@@ -172,6 +182,7 @@ put_in(struct config_txn *t, const struct change *ch, struct error *e)
 	ep->gateway_mac = t->c->network[network]->gateway_mac;
 	ep->anti_spoof = spec->anti_spoof;
 	ep->spec = spec;
+	ep->paired = is_paired(spec);
 	ep->closed = admission_closed(t, spec, base);
 	t->b->n_closed += ep->closed;
 	object_compiled(ch, ep);

@@ -26,8 +26,9 @@ check_source(struct decision *d)
 		d->source_hop = r->hop;
 		return true;
 	}
-	/* Not the owner of the address, but perhaps somebody who may speak for it. */
-	if (from != NULL && from->kind == SOURCE_ENDPOINT && from->slot == claimed &&
+	/* Not the owner of the address, but perhaps somebody who may speak for it; for the node and the gateway nobody may. */
+	bool of_ours = r != NULL && (r->kind == ROUTE_HOST || r->kind == ROUTE_GATEWAY);
+	if (!of_ours && from != NULL && from->kind == SOURCE_ENDPOINT && from->slot == claimed &&
 	    (from->endpoint->anti_spoof != ANTI_SPOOF_STRICT || is_allowed_pair(from->endpoint, &d->key->tuple.src))) {
 		d->source = from->endpoint;
 		d->source_slot = from->slot;

@@ -14,6 +14,7 @@
 #include "fragment.h"
 #include "admit.h"
 #include "parse.h"
+#include "spoof.h"
 #include "underlay.h"
 
 /* The parse of one packet under way: what was read, and how much there is to read. */
@@ -317,6 +318,17 @@ is_closed(const struct port_view *from)
 	return from->kind == SOURCE_ENDPOINT && from->endpoint->closed;
 }
 
+/* The MAC is one of the endpoint's; where it has several, the source address must be of the same pair. */
+static bool
+pair_ok(const struct cursor *c)
+{
+	const struct port_view *from = c->b->from;
+	if (likely(from->kind != SOURCE_ENDPOINT || !from->endpoint->paired))
+		return true;
+	const struct rte_ether_hdr *eth = packet_at(c->b, c->i, 0);
+	return endpoint_may_speak(from->endpoint, (const struct mac *)&eth->src_addr, &c->p->key.src);
+}
+
 /* An IP packet of an overlay network, headers found: which stage takes it on? */
 static void
 classify(struct cursor *c)
@@ -345,7 +357,9 @@ classify(struct cursor *c)
 			return;
 		}
 	}
-	if (unlikely(is_closed(c->b->from)))
+	if (unlikely(!pair_ok(c)))
+		drop(c, DROP_SPOOFED_IP);
+	else if (unlikely(is_closed(c->b->from)))
 		admit_hold(c->w, c->b, c->i, c->b->from->slot);
 	else if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		burst_move(c->b, c->i, STAGE_RELATE);
@@ -480,20 +494,6 @@ parse_overlay(struct worker *w, struct burst *b, uint32_t i, uint32_t network, u
 	}
 }
 
-static bool
-source_mac_allowed(const struct endpoint *ep, const struct rte_ether_addr *mac)
-{
-	const struct mac *src = (const struct mac *)mac;
-	if (likely(mac_equal(src, &ep->mac)) || ep->anti_spoof == ANTI_SPOOF_OFF)
-		return true;
-	/* An entry without a MAC means the endpoint's own. */
-	static const struct mac unset;
-	for (uint32_t k = 0; k < ep->spec->n_allowed; k++)
-		if (mac_equal(src, &ep->spec->allowed[k].mac) && !mac_equal(src, &unset))
-			return true;
-	return false;
-}
-
 static void
 parse_endpoint(struct worker *w, struct burst *b, uint32_t i)
 {
@@ -503,7 +503,7 @@ parse_endpoint(struct worker *w, struct burst *b, uint32_t i)
 	if (unlikely(!cursor_init(&c, w, b, i, from->slot, ep->hop)))
 		return;
 	const struct rte_ether_hdr *eth = (const void *)c.data;
-	if (unlikely(!source_mac_allowed(ep, &eth->src_addr))) {
+	if (unlikely(!endpoint_has_mac(ep, (const struct mac *)&eth->src_addr))) {
 		drop(&c, DROP_SPOOFED_MAC);
 		return;
 	}
@@ -619,7 +619,7 @@ parse_run(struct worker *w, struct burst *b, uint32_t set)
 	}
 	for (unsigned int i = 0; i < b->n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(b->m[i], void *));
-	if (likely(b->from->kind == SOURCE_ENDPOINT && !b->from->endpoint->closed))
+	if (likely(b->from->kind == SOURCE_ENDPOINT && !b->from->endpoint->closed && !b->from->endpoint->paired))
 		set = parse_plain(b, set);
 	BURST_FOREACH (i, set)
 		parse[b->from->kind](w, b, i);

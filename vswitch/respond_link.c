@@ -16,6 +16,7 @@
 #include "nd.h"
 #include "respond.h"
 #include "rewrite.h"
+#include "spoof.h"
 #include "underlay.h"
 
 static const struct rte_arp_hdr *
@@ -49,16 +50,13 @@ arp_turn(const struct burst *b, uint32_t i, const struct mac *mac)
 static bool
 arp_sender_ok(const struct burst *b, uint32_t i, const struct asker *a, const struct rte_arp_hdr *arp)
 {
+	const struct mac *sha = (const struct mac *)&arp->arp_data.arp_sha;
 	struct ip sender = ip_from4(arp->arp_data.arp_sip);
-	if (arp->arp_data.arp_sip == 0) /* a probe claims nothing (RFC 5227 2.1.1) */
-		return true;
 	if (a->endpoint == NULL)
 		return true;
-	if (a->endpoint->anti_spoof != ANTI_SPOOF_OFF &&
-	    !rte_is_same_ether_addr(&arp->arp_data.arp_sha,
-				    &((const struct rte_ether_hdr *)packet_at(b, i, 0))->src_addr))
-		return false;
-	return endpoint_may_claim(a->endpoint, &sender);
+	if (arp->arp_data.arp_sip == 0) /* a probe claims no address (RFC 5227 2.1.1) */
+		return endpoint_has_mac(a->endpoint, sha);
+	return endpoint_may_speak(a->endpoint, sha, &sender);
 }
 
 void
@@ -171,19 +169,23 @@ static bool
 nd_sender_ok(const struct burst *b, uint32_t i, const struct asker *a, const struct nd_message *nd)
 {
 	const struct packet *p = &b->p[i];
-	if (a->endpoint == NULL || a->endpoint->anti_spoof == ANTI_SPOOF_OFF)
+	const struct endpoint *ep = a->endpoint;
+	if (ep == NULL || ep->anti_spoof == ANTI_SPOOF_OFF)
 		return true;
-	if (!ip_is_none(&p->key.src) && !ip_is_link_local6(&p->key.src) && !endpoint_may_claim(a->endpoint, &p->key.src))
+	const struct rte_ether_hdr *eth = packet_at(b, i, 0);
+	struct mac mac;
+	memcpy(&mac, &eth->src_addr, sizeof(mac));
+	if (!ip_is_none(&p->key.src) && !ip_is_link_local6(&p->key.src) && !endpoint_may_speak(ep, &mac, &p->key.src))
 		return false;
 	bool has_option = p->ip_end - p->l4 >= (int)sizeof(*nd);
-	if (has_option && (nd->option_type == ND_OPTION_SOURCE_LINK || nd->option_type == ND_OPTION_TARGET_LINK) &&
-	    memcmp(nd->option_mac, &((const struct rte_ether_hdr *)packet_at(b, i, 0))->src_addr, 6) != 0)
-		return false;
+	if (has_option && (nd->option_type == ND_OPTION_SOURCE_LINK || nd->option_type == ND_OPTION_TARGET_LINK))
+		memcpy(&mac, nd->option_mac, sizeof(mac));
 	if (p->icmp_type == ND_ADVERTISEMENT) {
 		struct ip target = ip_from6(nd->target);
-		return ip_is_link_local6(&target) || endpoint_may_claim(a->endpoint, &target);
+		return ip_is_link_local6(&target) ? endpoint_has_mac(ep, &mac) : endpoint_may_speak(ep, &mac, &target);
 	}
-	return true;
+	return ip_is_none(&p->key.src) || ip_is_link_local6(&p->key.src) ? endpoint_has_mac(ep, &mac)
+									 : endpoint_may_speak(ep, &mac, &p->key.src);
 }
 
 #define ND_ROUTER 0x80000000u

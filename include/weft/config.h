@@ -42,6 +42,7 @@ struct endpoint {
 	uint16_t port;        /* PORT_NONE while its port is missing */
 	struct mac mac, gateway_mac;
 	enum anti_spoof anti_spoof;
+	bool paired;          /* `allowed` names other MACs with their own addresses: its frames are checked for pairs */
 	bool closed;          /* not admitted yet: ARP and ND only, all else waits */
 	const struct spec_endpoint *spec; /* name, ips, allowed, prefixes, ports */
 };

@@ -120,3 +120,145 @@ TEST_F(Spoof, APortWithoutAnEndpointSaysNothing)
 	sw.settle();
 	EXPECT_EQ(sw.drops("no_endpoint"), 1u);
 }
+
+// --- pairs of MAC and address ---
+
+static const char *VMAC = "00:00:5e:00:01:33", *VIP = "10.244.1.200", *VIP6 = "fd00:244:1::200";
+
+struct Pairs : Spoof {
+	void SetUp() override
+	{
+		Spoof::SetUp();
+		sw.pod("v", "10.244.1.9", ",\"allowed\":[{\"ip\":\"10.244.1.200\",\"mac\":\"00:00:5e:00:01:33\"},{\"ip\":\"fd00:244:1::200\",\"mac\":\"00:00:5e:00:01:33\"},"
+					  "{\"ip\":\"10.244.1.201\"}]");
+	}
+	bool passes(const std::string &mac, const std::string &from, uint16_t sport = 1)
+	{
+		Packet p = sw.to("v", is6(from) ? sw.ip6("b") : sw.ip("b")).udp(sport, 2);
+		p.src = mac.c_str();
+		p.from = from;
+		sw.send("v", p);
+		return sw.take_all("b").size() == 1;
+	}
+	bool answered(const Bytes &frame)
+	{
+		sw.give("v", frame);
+		sw.settle();
+		return sw.take_all("v").size() == 1;
+	}
+};
+
+TEST_F(Pairs, MacAndAddressMustBelongTogether)
+{
+	const std::string own = sw.mac("v").text();
+	EXPECT_TRUE(passes(own, sw.ip("v")));
+	EXPECT_TRUE(passes(own, sw.ip6("v")));
+	EXPECT_TRUE(passes(own, "10.244.1.201"));
+	EXPECT_TRUE(passes(VMAC, VIP));
+	EXPECT_TRUE(passes(VMAC, VIP6));
+	EXPECT_FALSE(passes(own, VIP)) << "on an established connection, too";
+	EXPECT_FALSE(passes(own, VIP6));
+	EXPECT_FALSE(passes(VMAC, sw.ip("v")));
+	EXPECT_FALSE(passes(VMAC, "10.244.1.201"));
+	EXPECT_FALSE(passes(VMAC, sw.ip("c")));
+	EXPECT_EQ(sw.drops("spoofed_ip"), 5u);
+	EXPECT_FALSE(passes("00:00:5e:00:01:34", VIP));
+	EXPECT_EQ(sw.drops("spoofed_mac"), 1u);
+	EXPECT_TRUE(passes(VMAC, VIP, 7)) << "and what is right still passes";
+}
+
+TEST_F(Pairs, ArpSpeaksOfPairs)
+{
+	const Mac own = sw.mac("v"), none = "00:00:00:00:00:00";
+	EXPECT_TRUE(answered(arp(1, own, sw.ip("v"), none, sw.ip("b"))));
+	EXPECT_TRUE(answered(arp(1, VMAC, VIP, none, sw.ip("b"))));
+	EXPECT_TRUE(answered(arp(1, VMAC, "0.0.0.0", none, sw.ip("b")))) << "a probe";
+	EXPECT_EQ(sw.drops("spoofed_arp"), 0u);
+	EXPECT_FALSE(answered(arp(1, own, VIP, none, sw.ip("b"))));
+	EXPECT_FALSE(answered(arp(1, VMAC, sw.ip("v"), none, sw.ip("b"))));
+	EXPECT_FALSE(answered(arp(1, own, sw.ip("c"), none, sw.ip("b")))) << "somebody else's";
+	EXPECT_FALSE(answered(arp(2, own, "10.244.1.1", own, "10.244.1.1"))) << "the gateway's";
+	EXPECT_EQ(sw.drops("spoofed_arp"), 4u);
+	EXPECT_FALSE(answered(arp(2, VMAC, VIP, VMAC, VIP))) << "an announcement is no question";
+	EXPECT_EQ(sw.drops("spoofed_arp"), 4u) << "but no lie either";
+	Bytes inside = arp(1, "00:00:5e:00:01:34", VIP, none, sw.ip("b"));
+	memcpy(&inside[6], own.b, 6);
+	EXPECT_FALSE(answered(inside)) << "a MAC inside that is nobody's";
+	EXPECT_EQ(sw.drops("spoofed_arp"), 5u);
+}
+
+TEST_F(Pairs, NdSpeaksOfPairs)
+{
+	auto advertise = [&](const char *mac, const std::string &target, const char *inside) {
+		Packet p;
+		p.macs(mac, "33:33:00:00:00:01").ip(target, "ff02::1").icmp(136, 0, 0x20000000);
+		p.ttl = 255;
+		Bytes t = address(target);
+		p.payload = t;
+		Mac m = inside;
+		p.payload.push_back(2), p.payload.push_back(1);
+		p.payload.insert(p.payload.end(), m.b, m.b + 6);
+		uint64_t before = sw.drops("spoofed_arp");
+		sw.send("v", p);
+		return sw.drops("spoofed_arp") == before;
+	};
+	const std::string own = sw.mac("v").text();
+	EXPECT_TRUE(advertise(own.c_str(), sw.ip6("v"), own.c_str()));
+	EXPECT_TRUE(advertise(VMAC, VIP6, VMAC));
+	EXPECT_FALSE(advertise(own.c_str(), VIP6, own.c_str()));
+	EXPECT_FALSE(advertise(VMAC, sw.ip6("v"), VMAC));
+	EXPECT_FALSE(advertise(own.c_str(), sw.ip6("c"), own.c_str()));
+	EXPECT_FALSE(advertise(own.c_str(), sw.ip6("v"), VMAC));
+	EXPECT_FALSE(advertise(own.c_str(), "fd00:244:1::1", own.c_str())) << "the gateway's";
+}
+
+TEST_F(Spoof, NobodySpeaksForTheNodeOrTheGateway)
+{
+	sw.node();
+	for (const char *mode : {"mac", "off"}) {
+		sw.pod("r", "10.244.1.9", std::string(",\"antiSpoof\":\"") + mode + "\"");
+		for (const char *from : {"192.0.2.1", "10.244.1.1"}) {
+			Packet p = sw.to("r", sw.ip("b")).udp(1, 2);
+			p.from = from;
+			sw.send("r", p);
+			EXPECT_TRUE(sw.nothing("b")) << mode << " " << from;
+		}
+	}
+	EXPECT_EQ(sw.drops("spoofed_ip"), 4u);
+}
+
+TEST_F(Spoof, ARouterPodsPrefixesAreJudgedAsItself)
+{
+	sw.pod("r", "10.244.1.9", ",\"prefixes\":[\"203.0.113.0/24\",\"2001:db8::/64\"]");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"p\",\"network\":\"default\",\"endpoints\":[\"r\"],\"types\":[\"Ingress\",\"Egress\"],"
+			     "\"ingress\":[{\"ports\":[{\"protocol\":\"UDP\",\"port\":1}]}],\"egress\":[{\"to\":[{\"cidr\":\"10.244.1.6/32\"}]}]}"))
+		<< sw.error;
+	auto from = [&](const std::string &ip, const std::string &to) {
+		Packet p = sw.to("r", sw.ip(to)).udp(5, 6);
+		p.from = ip;
+		sw.send("r", p);
+		return sw.take_all(to).size() == 1;
+	};
+	EXPECT_TRUE(from("203.0.113.7", "b"));
+	EXPECT_FALSE(from("203.0.113.7", "c")) << "its egress";
+	EXPECT_FALSE(from("203.0.114.7", "b")) << "not behind it";
+	auto to = [&](const std::string &ip, uint16_t port) {
+		sw.send("a", sw.to("a", ip).udp(7, port));
+		return sw.take_all("r").size() == 1;
+	};
+	EXPECT_TRUE(to("203.0.113.9", 1));
+	EXPECT_FALSE(to("203.0.113.9", 2)) << "its ingress";
+	EXPECT_TRUE(to("2001:db8::9", 1));
+}
+
+TEST_F(Spoof, SourcesThatNobodyMayHave)
+{
+	for (const char *from : {"0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "10.244.1.255", "10.244.1.6"}) {
+		Packet p = sw.between("a", "b").udp(1, 2);
+		p.from = from;
+		sw.send("a", p);
+		EXPECT_TRUE(sw.nothing("b")) << from;
+	}
+	EXPECT_EQ(sw.drops("bad_address") + sw.drops("spoofed_ip"), 6u);
+	EXPECT_EQ(sw.connections(), 0u);
+}
