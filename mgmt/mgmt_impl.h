@@ -15,6 +15,7 @@
 #include <weft/mgmt.h>
 #include <weft/worker.h>
 
+#include "kernel_ports.h"
 #include "object.h"
 #include "store.h"
 
@@ -56,6 +57,8 @@ struct mgmt {
 	} conn_watch;
 	/* The builder's. */
 	struct store *store; /* NULL: nothing is kept */
+	struct kernel_ports kernel_ports;
+	uint16_t node_port_uses[65536]; /* by port: Services with that nodePort; [0]: nothing */
 	struct host_route_entry *route;
 	uint32_t n_routes;
 };
@@ -132,6 +135,11 @@ void ports_close(struct mgmt *m, struct batch *b);
 void seat_close(struct mgmt *m, struct object *o);
 /* Place the queues again and note where they are. */
 void replan(struct mgmt *m, const struct port *without);
+
+/* nat_ports.c: keep the ports that a batch wants at the node's addresses from its kernel; then, when it is published or has failed, let go
+ * of those that nobody wants any more. 0 or -errno with *e. */
+int nat_ports_reserve(struct mgmt *m, const struct batch *b, bool replay, struct rpc_error *e);
+void nat_ports_settle(struct mgmt *m, const struct batch *b, bool published);
 
 /* host_route.c: after publish. */
 void host_routes_sync(struct mgmt *m, const struct batch *b);

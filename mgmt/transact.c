@@ -172,6 +172,7 @@ publish(struct mgmt *m, struct config_txn *t, struct batch *b, uint64_t epoch, e
 	int rc = workers_wait(at, WAIT_MS);
 	ports_close(m, b);
 	host_routes_sync(m, b);
+	nat_ports_settle(m, b, true);
 	if (mode != TRANSACT_REPLAY)
 		tell(m, b, epoch);
 	retire(b);
@@ -200,11 +201,15 @@ transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_er
 	rc = config_fill(t, b, FILL_REAL, e);
 	if (rc == 0)
 		admitted_find(&admitted, t);
+	/* What was taken before is better without these ports than not at all. */
+	if (rc == 0 && nat_ports_reserve(m, b, mode == TRANSACT_REPLAY, e) < 0 && mode != TRANSACT_REPLAY)
+		rc = -EBUSY;
 	if (rc == 0 && mode == TRANSACT_APPLY)
 		rc = save(m->store, b, &admitted, epoch, e);
 	admitted_free(&admitted, rc < 0);
 	if (rc < 0) {
 		config_abort(t);
+		nat_ports_settle(m, b, false);
 		ports_undo(m, b);
 		return rc;
 	}

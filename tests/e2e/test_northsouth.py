@@ -4,7 +4,7 @@ import json
 import sys
 import time
 
-from lab import NODE_IP, REMOTE_IP, sh, wait_for
+from lab import LabError, NODE_IP, REMOTE_IP, sh, wait_for
 from steps import Steps, expect, run
 
 POD, POD6, WEB, WEB6 = "10.244.1.5", "fd00:244:1::5", "10.244.1.6", "fd00:244:1::6"
@@ -135,6 +135,26 @@ class Story:
         expect(f"{RANGE[0]}-{RANGE[1]}" in said, f"reserved: {said!r}")
         return f"reserved: {said}"
 
+    def kernel_ports(self):
+        """The kernel is left ports of its own, or the range is refused; what was taken is given back."""
+        lab, read = self.lab, lambda name: sh("cat", f"/proc/sys/net/ipv4/{name}", netns=self.node).stdout.split()
+        before = read("ip_local_port_range")
+        masquerade = lambda *port_range: lab.network(masquerade={"ips": [NODE_IP, OUT_NODE6], "portRange": port_range})
+        try:
+            lab.apply(masquerade(1024, 65535))
+            raise AssertionError("a range that leaves the node nothing is taken")
+        except LabError as e:
+            expect("objects[0].masquerade.portRange" in str(e) and "net.ipv4.ip_local_port_range" in str(e), str(e))
+        self.sees(self.pod, BEYOND, "out", NODE_IP)
+        lab.apply(masquerade(int(before[0]), int(before[1])))
+        got = self.sees(self.node, BEYOND, "out", NODE_IP)
+        expect(int(got[3]) < int(before[0]), f"the kernel used port {got[3]}")
+        lab.apply(lab.network())
+        expect(read("ip_local_port_range") == before, f"{read('ip_local_port_range')}, not {before}")
+        expect(read("ip_local_reserved_ports") == ["30007,30080"], f"still reserved: {read('ip_local_reserved_ports')}")
+        expect(self.ask(self.pod, BEYOND, tries=False) is None, "out without masquerade")
+        lab.apply(masquerade(*RANGE))
+
     # -- in -----------------------------------------------------------------------------------------------------------
     def in_cluster(self):
         for ip, port in ((EXTERNAL, 80), (EXTERNAL6, 80), (NODE_IP, NODE_PORT), (OUT_NODE6, NODE_PORT)):
@@ -213,6 +233,7 @@ def story(lab, s):
     s.step("errors from outside come home", t.out_errors)
     s.step("an excluded destination sees the pod itself", t.out_excluded)
     s.step("the node goes out by the same address", t.node_still_goes_out)
+    s.step("its kernel keeps ports of its own", t.kernel_ports)
     s.step("from outside: external addresses and node ports, policy Cluster", t.in_cluster)
     s.step("policy Local: the pod sees the client", t.in_local)
     s.step("a backend on another node", t.in_remote_backend)

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Which ports of the node's addresses the objects want for themselves, see kernel_ports.h. */
+#include <stdlib.h>
+
+#include "mgmt_impl.h"
+
+struct nat_claims {
+	struct port_set must, may;
+	long at; /* of the Network that the batch brings, -1 */
+};
+
+static const struct spec_port *
+host_with_device(const struct object *o)
+{
+	return o != NULL && o->kind == KIND_PORT && o->spec->port.host && o->spec->port.ifname != NULL ? &o->spec->port : NULL;
+}
+
+/* Is it one of the addresses that the kernel has, or is about to have? */
+static bool
+is_kernels(const struct mgmt *m, const struct batch *b, const struct ip *ip)
+{
+	bool host = false, found = false;
+	for (uint32_t i = 0; i < m->index.n[KIND_PORT] + (b != NULL ? b->n : 0); i++) {
+		const struct object *o = i < m->index.n[KIND_PORT] ? m->index.v[KIND_PORT][i] : b->v[i - m->index.n[KIND_PORT]].next;
+		const struct spec_port *port = host_with_device(o);
+		host = host || port != NULL;
+		for (uint32_t k = 0; port != NULL && k < port->ips.n; k++)
+			found = found || ip_equal(&port->ips.v[k].ip, ip);
+	}
+	for (uint32_t i = 0; i < m->index.n[KIND_NODE]; i++) {
+		const struct spec_node *node = &m->index.v[KIND_NODE][i]->spec->node;
+		for (uint32_t k = 0; node->self && k < node->ips.n; k++)
+			found = found || ip_equal(&node->ips.v[k], ip);
+	}
+	return host && found;
+}
+
+static void
+claim_network(struct nat_claims *c, const struct mgmt *m, const struct batch *b, const struct object *o, long at)
+{
+	const struct spec_network *n = &o->spec->network;
+	for (uint32_t i = 0; n->has_masquerade && i < n->masquerade.ips.n; i++) {
+		if (!is_kernels(m, b, &n->masquerade.ips.v[i]))
+			continue;
+		port_set_add(&c->must, n->masquerade.port_first, n->masquerade.port_last);
+		if (at >= 0)
+			c->at = at;
+		return;
+	}
+}
+
+/* What the objects of now want, and (b not NULL) what those of the batch will. */
+static void
+collect(struct nat_claims *c, const struct mgmt *m, const struct batch *b)
+{
+	memset(c, 0, sizeof(*c));
+	c->at = -1;
+	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++)
+		claim_network(c, m, b, m->index.v[KIND_NETWORK][i], -1);
+	for (uint32_t i = 0; b != NULL && i < b->n; i++)
+		if (b->v[i].next != NULL && b->v[i].next->kind == KIND_NETWORK)
+			claim_network(c, m, b, b->v[i].next, b->v[i].at);
+	bool host = false;
+	for (uint32_t i = 0; i < m->index.n[KIND_PORT]; i++)
+		host = host || host_with_device(m->index.v[KIND_PORT][i]) != NULL;
+	for (uint32_t p = 1; host && p < 65536; p++)
+		if (m->node_port_uses[p] != 0)
+			port_set_add(&c->may, (uint16_t)p, (uint16_t)p);
+}
+
+static void
+count_node_ports(struct mgmt *m, const struct object *o, int by)
+{
+	for (uint32_t i = 0; o != NULL && o->kind == KIND_SERVICE && i < o->spec->service.n_ports; i++)
+		m->node_port_uses[o->spec->service.ports[i].node_port] = (uint16_t)(m->node_port_uses[o->spec->service.ports[i].node_port] + by);
+}
+
+static bool
+has_node_ports(const struct object *o)
+{
+	for (uint32_t i = 0; o != NULL && o->kind == KIND_SERVICE && i < o->spec->service.n_ports; i++)
+		if (o->spec->service.ports[i].node_port != 0)
+			return true;
+	return false;
+}
+
+static bool
+concerns(const struct object *o)
+{
+	return o != NULL && (o->kind == KIND_NETWORK || o->kind == KIND_NODE || host_with_device(o) != NULL || has_node_ports(o));
+}
+
+static bool
+batch_concerns(const struct batch *b)
+{
+	for (uint32_t i = 0; i < b->n; i++)
+		if (concerns(b->v[i].old) || concerns(b->v[i].next))
+			return true;
+	return false;
+}
+
+int
+nat_ports_reserve(struct mgmt *m, const struct batch *b, bool replay, struct rpc_error *e)
+{
+	struct nat_claims c;
+	struct error why;
+	if (!batch_concerns(b))
+		return 0;
+	collect(&c, m, b);
+	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, replay, &why);
+	if (rc == 0)
+		return 0;
+	char text[sizeof(why.text)];
+	memcpy(text, why.text, sizeof(text));
+	error_at(&why, rc, "masquerade.portRange", "%s", text);
+	return fail_with(e, rc, c.at, &why);
+}
+
+void
+nat_ports_settle(struct mgmt *m, const struct batch *b, bool published)
+{
+	struct nat_claims c;
+	if (!batch_concerns(b))
+		return;
+	for (uint32_t i = 0; published && i < b->n; i++) {
+		count_node_ports(m, b->v[i].old, -1);
+		count_node_ports(m, b->v[i].next, 1);
+	}
+	collect(&c, m, NULL);
+	kernel_ports_set(&m->kernel_ports, &c.must, &c.may, false, NULL);
+}

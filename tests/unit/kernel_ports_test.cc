@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+// Ports kept from the node's kernel: lists as it writes them, and files of a test's own in place of the sysctls.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <string>
+
+#include "kernel_ports.h"
+
+namespace
+{
+
+std::string
+format(const struct port_set &s, size_t size = 4000)
+{
+	std::string out(size, '\0');
+	port_set_format(&s, &out[0], size);
+	return out.c_str();
+}
+
+struct port_set
+set(const char *text)
+{
+	struct port_set s;
+	EXPECT_TRUE(port_set_parse(&s, text)) << text;
+	return s;
+}
+
+TEST(PortSet, ListsAsTheKernelWritesThem)
+{
+	for (const char *text : {"", "1", "0", "65535", "32768-60999", "1-2,4,30000-30002,65534-65535"})
+		EXPECT_EQ(format(set(text)), text);
+	EXPECT_EQ(format(set("8,7\n")), "7-8");
+	EXPECT_EQ(format(set("10-20,15-25")), "10-25");
+	struct port_set s;
+	for (const char *text : {"x", "1-", "2-1", "65536", "1 2", "1,,2", "-1"})
+		EXPECT_FALSE(port_set_parse(&s, text)) << text;
+	s = set("10-20,30");
+	EXPECT_EQ(port_set_count(&s, 0, 65535), 12u);
+	EXPECT_EQ(port_set_count(&s, 20, 30), 2u);
+	struct port_set part = set("12,30"), more = set("12,31");
+	EXPECT_TRUE(port_set_covers(&s, &part));
+	EXPECT_FALSE(port_set_covers(&s, &more));
+}
+
+TEST(PortSet, ALongListClosesGapsUntilItFits)
+{
+	struct port_set s = {};
+	for (uint32_t p = 1000; p < 60000; p += 7)
+		port_set_add(&s, (uint16_t)p, (uint16_t)p);
+	std::string text = format(s, 4000);
+	EXPECT_LT(text.size(), 4000u);
+	struct port_set back = set(text.c_str());
+	EXPECT_TRUE(port_set_covers(&back, &s));
+	EXPECT_FALSE(port_set_has(&back, 999));
+}
+
+struct KernelPorts : testing::Test {
+	std::string dir = "/tmp/weft-ports-" + std::to_string(getpid()), reserved = dir + "/reserved", range = dir + "/range";
+	struct kernel_ports k = {};
+	struct error e = {};
+	const struct port_set none = {};
+	void
+	SetUp() override
+	{
+		mkdir(dir.c_str(), 0700);
+		write(reserved, "");
+		write(range, "32768\t60999");
+		k.reserved_path = reserved.c_str();
+		k.range_path = range.c_str();
+	}
+	void
+	TearDown() override
+	{
+		unlink(reserved.c_str());
+		unlink(range.c_str());
+		rmdir(dir.c_str());
+	}
+	static void
+	write(const std::string &path, const std::string &text)
+	{
+		std::ofstream(path) << text << "\n";
+	}
+	static std::string
+	read(const std::string &path)
+	{
+		std::string line;
+		std::ifstream f(path);
+		std::getline(f, line);
+		return line;
+	}
+	int
+	want(const char *must, const char *may = "", bool adopt = false)
+	{
+		struct port_set a = set(must), b = set(may);
+		return kernel_ports_set(&k, &a, &b, adopt, &e);
+	}
+};
+
+TEST_F(KernelPorts, BesideWhatIsThereAndBackAgain)
+{
+	write(reserved, "8080,40000-40010");
+	ASSERT_EQ(want("40000-49999"), 0) << e.text;
+	EXPECT_EQ(read(reserved), "8080,40000-49999");
+	ASSERT_EQ(want("45000-49999", "30080"), 0);
+	EXPECT_EQ(read(reserved), "8080,30080,40000-40010,45000-49999") << "what others put there stays";
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(reserved), "8080,40000-40010");
+	EXPECT_EQ(read(range), "32768\t60999") << "there was enough left";
+}
+
+TEST_F(KernelPorts, NothingIsTouchedWhenNothingIsWanted)
+{
+	unlink(reserved.c_str());
+	EXPECT_EQ(want(""), 0);
+}
+
+TEST_F(KernelPorts, SomebodyElseMayChangeItMeanwhile)
+{
+	ASSERT_EQ(want("40000-40009"), 0);
+	write(reserved, "9000,40000-40009");
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(reserved), "9000");
+}
+
+TEST_F(KernelPorts, WhatAnEarlierProcessLeftIsAdopted)
+{
+	write(reserved, "9000,40000-49999");
+	ASSERT_EQ(want("40000-49999", "", true), 0);
+	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(reserved), "9000");
+}
+
+TEST_F(KernelPorts, TheKernelKeepsPortsOfItsOwn)
+{
+	ASSERT_EQ(want("32768-60999"), 0) << e.text;
+	EXPECT_EQ(read(range), "10000 60999") << "the default range would have left it none";
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read(reserved), "");
+	// Unless somebody has set it since.
+	ASSERT_EQ(want("32768-60999"), 0);
+	write(range, "20000 30000");
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(range), "20000 30000");
+}
+
+TEST_F(KernelPorts, RefusedWhenItWouldHaveNone)
+{
+	write(range, "10000 60999");
+	EXPECT_EQ(want("1024-65535"), -EBUSY);
+	EXPECT_NE(std::string(e.text).find("net.ipv4.ip_local_port_range"), std::string::npos) << e.text;
+	ASSERT_EQ(want(""), 0) << "and taken back";
+	EXPECT_EQ(read(reserved), "");
+}
+
+TEST_F(KernelPorts, RefusedWithTheNameOfTheSysctl)
+{
+	unlink(reserved.c_str());
+	EXPECT_LT(want("40000-49999"), 0);
+	EXPECT_NE(std::string(e.text).find("net.ipv4.ip_local_reserved_ports"), std::string::npos) << e.text;
+	EXPECT_EQ(want("", "30080"), 0) << "nothing depends on it";
+}
+
+} // namespace
