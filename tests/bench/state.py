@@ -190,7 +190,7 @@ def new(args):
 
 
 CHANGES_COLUMNS = ("scenario", "port", "flows", "services", "rules", "members", "changes_per_second", "mpps_without", "weft_mpps", "cost",
-                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "half_load_cpu_share", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
+                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "half_load_cpu_share", "big_apply_seconds", "big_apply_lost", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
                    "accepted_max_ms")
 
 

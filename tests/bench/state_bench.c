@@ -121,6 +121,9 @@ check(const struct state_options *o, const struct moment *a, const struct moment
 			die("%" PRIu64 " frames with wrong checksums", b->pod[i].bad);
 	if (b->pod[0].sent + b->pod[1].sent == a->pod[0].sent + a->pod[1].sent)
 		die("nothing was sent");
+	bool tcp = o->plan.protocol == IPPROTO_TCP;
+	if (o->fresh && (tcp ? b->pod[1].lives == a->pod[1].lives : b->conns.created == a->conns.created))
+		die("no connection came about");
 	if (!o->fresh && b->workers.decided - a->workers.decided > (b->pod[0].sent - a->pod[0].sent) / 100)
 		fprintf(stderr, "state_bench: %" PRIu64 " packets of established connections had to be decided again\n",
 			b->workers.decided - a->workers.decided);

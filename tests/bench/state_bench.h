@@ -33,6 +33,8 @@ void switch_stop(void);
 struct mgmt *switch_mgmt(void);
 /* One request, given as text; returns the seconds that it took. */
 double switch_call(const char *method, const char *params);
+/* More services, in one batch; returns the seconds that it took. */
+double switch_add_services(const struct state_options *o, uint32_t n, uint32_t backends);
 struct conn_table *switch_conns(void);
 double switch_seconds_to_apply(void); /* of the services and the rules */
 __attribute__((noreturn, format(printf, 1, 2))) void die(const char *fmt, ...);

@@ -17,11 +17,14 @@
 #define ROUNDS 5      /* with and without changes, in turns */
 #define TOGGLES 20
 #define SETTLE_S 0.05
+#define BIG_SERVICES 10000 /* of the one big batch, with so many backends each: */
+#define BIG_BACKENDS 10
 
 struct phase {
 	double mpps, mpps_of_a_core, changes_per_second, cpu_share;
 	uint64_t lost, dropped, decided;
-	double *ms; /* of each apply */
+	double big_seconds; /* of a big batch */
+	double *ms;         /* of each apply */
 	unsigned int n;
 };
 
@@ -94,9 +97,10 @@ change(uint64_t n)
 	return switch_call("apply", text);
 }
 
-/* With changes at the rate asked for, or as fast as they can be made; rate 0: none. */
+/* With changes at the rate asked for, or as fast as they can be made; rate 0: none, but one big batch if `o` is given.
+ */
 static void
-run_phase(struct phase *out, double seconds, double rate)
+run_phase(struct phase *out, double seconds, double rate, const struct state_options *o)
 {
 	struct moment a, b;
 	unsigned int room = (unsigned int)(seconds * rate / BATCH) + 16;
@@ -112,6 +116,8 @@ run_phase(struct phase *out, double seconds, double rate)
 		out->ms[out->n++] = change(serial) * 1e3;
 		serial += BATCH;
 	}
+	if (o != NULL)
+		out->big_seconds = switch_add_services(o, BIG_SERVICES, BIG_BACKENDS);
 	if (seconds_now() < end)
 		usleep((useconds_t)((end - seconds_now()) * 1e6));
 	look(&b);
@@ -158,7 +164,7 @@ set(json_t *row, const char *name, double value)
 void
 changes_run(const struct state_options *o)
 {
-	struct phase still[ROUNDS], busy[ROUNDS], half;
+	struct phase still[ROUNDS], busy[ROUNDS], half, big;
 	double rate[2][ROUNDS], core[2][ROUNDS], seen[2][TOGGLES];
 	switch_start(o);
 	for (; serial < OTHER_KINDS * OTHERS; serial += BATCH)
@@ -167,8 +173,8 @@ changes_run(const struct state_options *o)
 	pods_set(PODS_ESTABLISHED);
 	pass_time(o, o->warmup);
 	for (int i = 0; i < ROUNDS; i++) {
-		run_phase(&still[i], o->seconds, 0);
-		run_phase(&busy[i], o->seconds, o->changes);
+		run_phase(&still[i], o->seconds, 0, NULL);
+		run_phase(&busy[i], o->seconds, o->changes, NULL);
 		rate[0][i] = still[i].mpps;
 		rate[1][i] = busy[i].mpps;
 		core[0][i] = still[i].mpps_of_a_core;
@@ -177,7 +183,8 @@ changes_run(const struct state_options *o)
 	double mpps = quantile(rate[0], ROUNDS, 0.5), mpps_of_a_core = quantile(core[0], ROUNDS, 0.5);
 	pods_pace(mpps * 1e6 / 4); /* of each of the two directions */
 	pass_time(o, 0.2);
-	run_phase(&half, o->seconds, o->changes);
+	run_phase(&half, o->seconds, o->changes, NULL);
+	run_phase(&big, o->seconds, 0, o);
 	toggle(seen);
 
 	json_t *row = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:b}", "scenario", "changes", "port", "in-process",
@@ -196,6 +203,10 @@ changes_run(const struct state_options *o)
 	set(row, "half_load_cpu_share", half.cpu_share);
 	json_object_set_new(row, "half_load_lost", json_integer((json_int_t)half.lost));
 	json_object_set_new(row, "half_load_dropped", json_integer((json_int_t)half.dropped));
+	set(row, "big_apply_seconds", big.big_seconds);
+	set(row, "big_apply_cpu_share", big.cpu_share);
+	json_object_set_new(row, "big_apply_lost", json_integer((json_int_t)big.lost));
+	json_object_set_new(row, "big_apply_dropped", json_integer((json_int_t)big.dropped));
 	set(row, "denied_median_ms", quantile(seen[0], TOGGLES, 0.5));
 	set(row, "denied_max_ms", quantile(seen[0], TOGGLES, 1));
 	set(row, "accepted_median_ms", quantile(seen[1], TOGGLES, 0.5));
@@ -208,6 +219,7 @@ changes_run(const struct state_options *o)
 		free(busy[i].ms);
 	}
 	free(half.ms);
+	free(big.ms);
 	pods_set(PODS_SILENT);
 	pass_time(o, 0.1);
 	switch_stop();

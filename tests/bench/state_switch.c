@@ -155,16 +155,15 @@ protocol_name(const struct flow_plan *p)
 }
 
 static void
-add_services(json_t *objects, const struct state_options *o)
+add_services(json_t *objects, const struct flow_plan *p, uint32_t first, uint32_t n, uint32_t n_backends)
 {
-	const struct flow_plan *p = &o->plan;
-	for (uint32_t s = 0; s < o->services; s++) {
+	for (uint32_t s = first; s < first + n; s++) {
 		char name[32];
 		snprintf(name, sizeof(name), "bench/service-%u", s);
 		json_t *backends = json_array();
-		for (uint32_t k = 0; k < o->backends; k++)
+		for (uint32_t k = 0; k < n_backends; k++)
 			json_array_append_new(backends,
-					      json_pack("{s:o}", "ip", address(p->backend + s * o->backends + k, 32)));
+					      json_pack("{s:o}", "ip", address(p->backend + s * n_backends + k, 32)));
 		json_array_append_new(objects,
 				      json_pack("{s:s, s:s, s:s, s:[o], s:[{s:s, s:i, s:i}], s:o}", "kind", "Service",
 						"name", name, "network", "default", "ips", address(p->vip + s, 32),
@@ -243,12 +242,22 @@ program(const struct state_options *o)
 {
 	apply(pods(o));
 	json_t *objects = json_array();
-	add_services(objects, o);
+	add_services(objects, &o->plan, 0, o->services, o->backends);
 	add_accepting_policy(objects, o);
 	add_other_rules(objects, o);
 	uint32_t start = clock_ms();
 	apply(objects);
 	sw.apply_seconds = (clock_ms() - start) / 1e3;
+}
+
+double
+switch_add_services(const struct state_options *o, uint32_t n, uint32_t n_backends)
+{
+	json_t *objects = json_array();
+	add_services(objects, &o->plan, o->services, n, n_backends);
+	double start = seconds_now();
+	apply(objects);
+	return seconds_now() - start;
 }
 
 /* Timeouts as one number: what is idle for so long is over. */
