@@ -52,10 +52,11 @@ try_again(struct worker *w, const struct waiting_packet *h)
 	b->n = 1;
 	b->m[0] = h->m;
 	b->p[0].in_port = h->in_port;
-	bool tunnel = b->from != NULL && b->from->kind == SOURCE_UPLINK;
+	bool wire = b->from != NULL && b->from->kind == SOURCE_UPLINK, tunnel = wire && h->network != NETWORK_UNDERLAY;
 	w->waiting_again = true;
 	w->waiting_since_ms = h->since_ms;
-	if (b->from == NULL || (tunnel ? generation_of(h->source) != h->source_generation : b->from->slot != h->source)) {
+	if (b->from == NULL || (tunnel && generation_of(h->source) != h->source_generation) ||
+	    (!wire && b->from->slot != h->source)) {
 		packet_drop(w, b, 0, DROP_ADMISSION); /* whoever sent it is gone */
 	} else if (tunnel) {
 		/* The tunnel's headers are off already. */

@@ -238,6 +238,26 @@ TEST_F(Admission, ThroughAServiceFromTheHostAndThroughTheTunnel)
 	sw.take_all("uplink0");
 }
 
+TEST_F(Admission, FromAClientOutside)
+{
+	sw.node();
+	ASSERT_TRUE(sw.apply(R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"]},{"kind":"Service","name":"s","network":"default","ips":["10.96.0.10"],
+		"externalIPs":["192.0.2.100"],"ports":[{"name":"m","protocol":"UDP","port":80,"targetPort":53}],"backends":[{"ip":"10.244.1.6"}]})"))
+		<< sw.error;
+	Packet p;
+	p.macs("02:00:00:00:ff:09", "02:00:00:00:ff:01").ip("192.0.2.9", "192.0.2.100").udp(4000, 80).data("outside");
+	sw.send("uplink0", p);
+	EXPECT_TRUE(sw.nothing("new"));
+	EXPECT_EQ(held(), 1u);
+	open();
+	sw.settle();
+	Frame f = sw.take("new");
+	EXPECT_EQ(f.text(), "outside");
+	EXPECT_EQ(f.dport(), 53);
+	EXPECT_EQ(f.checksums(), "");
+	sw.take_all("uplink0");
+}
+
 TEST_F(Admission, AnEndpointThatGoesTakesWhatWaitsWithIt)
 {
 	sw.send("new", out(1));
