@@ -123,6 +123,9 @@ fragment_take(struct worker *w, struct burst *b, uint32_t i, const struct datagr
 	if (e->state == FRAGMENT_REFUSED)
 		return e->reason;
 	int wrong = add_part(e, p);
+	/* It was taken in before it had to wait for an endpoint (admit.c): it is no second one. */
+	if (wrong == DROP_FRAGMENT_DUPLICATE && w->waiting_again)
+		wrong = -1;
 	if (unlikely(wrong >= 0)) {
 		if (wrong != DROP_FRAGMENT_DUPLICATE)
 			refuse(w, e, (enum drop_reason)wrong);
@@ -148,9 +151,11 @@ unsigned int
 fragment_release(struct worker *w, struct burst *b)
 {
 	unsigned int n = 0;
-	memset(b->at, 0, sizeof(b->at));
 	while (n < WEFT_BURST && fragment_next_ready(w, &b->m[n], &b->p[n]))
 		n++;
+	if (likely(n == 0))
+		return 0;
+	memset(b->at, 0, sizeof(b->at));
 	b->n = n;
 	for (unsigned int i = 0; i < n; i++)
 		parse_classify(w, b, i);

@@ -2,6 +2,7 @@
 // Endpoints with "admit":"closed": neither open before their policy, nor without their first packets.
 #include <dirent.h>
 
+#include "fragments.hpp"
 #include "switch.hpp"
 
 using namespace weft;
@@ -324,4 +325,38 @@ TEST(AdmissionStore, IsRemembered)
 	for (const char *f : {"/objects.db", "/objects.db-wal", "/objects.db-shm"})
 		unlink((std::string(dir) + f).c_str());
 	rmdir(dir);
+}
+
+// Datagrams in fragments wait and go as others do: whole, half of it there when it is opened, the last first.
+TEST_F(Admission, FragmentsWaitToo)
+{
+	for (bool from_new : {true, false})
+		for (int before : {4, 2, 1})
+			for (bool backwards : {false, true}) {
+				ASSERT_TRUE(sw.remove("Endpoint", "new")) << sw.error;
+				ASSERT_TRUE(sw.apply(endpoint(closed))) << sw.error;
+				const char *from = from_new ? "new" : "old", *to = from_new ? "old" : "new";
+				Packet p = (from_new ? out(7) : in(7)).data(3000);
+				auto parts = split(p, 1000, (uint32_t)(before * 4 + backwards * 2 + from_new));
+				ASSERT_EQ(parts.size(), 4u);
+				if (backwards)
+					std::reverse(parts.begin(), parts.end());
+				for (int k = 0; k < 4; k++) {
+					if (k == before) {
+						EXPECT_TRUE(sw.nothing(to));
+						open();
+					}
+					sw.give(from, parts[(size_t)k]);
+					sw.settle();
+				}
+				if (before == 4) {
+					EXPECT_TRUE(sw.nothing(to));
+					open();
+					sw.settle();
+				}
+				auto got = sw.take_all(to);
+				EXPECT_EQ(whole(got).payload(), p.payload)
+					<< from << " " << before << (backwards ? " backwards " : " ") << got.size() << ": " << sw.drops_text();
+			}
+	EXPECT_EQ(held(), 0u);
 }

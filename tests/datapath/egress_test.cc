@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Pods leave the overlay: masquerade, addresses that are left alone, and the way back.
+#include "fragments.hpp"
 #include "switch.hpp"
 
 using namespace weft;
@@ -570,4 +571,41 @@ TEST_F(Egress, OtherProtocolsByTheirAddresses)
 	sw.send("b", sw.to("b", "203.0.113.7").raw(47, Bytes(24, 7)));
 	EXPECT_TRUE(sw.nothing("uplink0")) << "nothing tells two of them apart";
 	EXPECT_EQ(sw.drops("nat_clash"), 1u) << sw.drops_text();
+}
+
+TEST_F(Egress, FragmentsLeaveAndComeBack)
+{
+	routers();
+	for (const char *far : {"203.0.113.7", "2001:db8:7::7"})
+		for (bool backwards : {false, true}) {
+			bool v6 = is6(far);
+			auto turn = [&](std::vector<Bytes> parts) {
+				if (backwards)
+					std::reverse(parts.begin(), parts.end());
+				return parts;
+			};
+			Packet p = sw.to("a", far).udp(43210, 53).data(4000);
+			for (const Bytes &f : turn(split(p, 1400, 1 + backwards)))
+				sw.give("a", f);
+			sw.settle();
+			Frame f = whole(sw.take_all("uplink0"));
+			EXPECT_EQ(f.payload(), p.payload) << sw.drops_text();
+			EXPECT_EQ(f.checksums(), "");
+			EXPECT_EQ(f.from(), v6 ? "2001:db8::1" : "192.0.2.1");
+			Packet r = from_wire(far, f.from()).udp(53, f.sport()).data(4000); // 1,480 a fragment there, 1,450 here
+			for (const Bytes &g : turn(split(r, v6 ? 1400 : 1480, 1 + backwards)))
+				sw.give("uplink0", g);
+			sw.settle();
+			f = whole(sw.take_all("a"));
+			EXPECT_EQ(f.payload(), r.payload) << far << (backwards ? " backwards " : " ") << sw.drops_text();
+			EXPECT_EQ(f.checksums(), "");
+			EXPECT_EQ(f.to(), v6 ? sw.ip6("a") : sw.ip("a"));
+			// The node's own, which it shares the address with, stay its own.
+			Packet own = from_wire(far, v6 ? "2001:db8::1" : "192.0.2.1").udp(53, 777).data(4000);
+			for (const Bytes &g : turn(split(own, 1400, 11 + backwards)))
+				sw.give("uplink0", g);
+			sw.settle();
+			EXPECT_EQ(whole(sw.take_all("host")).payload(), own.payload) << sw.drops_text();
+		}
+	EXPECT_EQ(sw.drops("fragment"), 0u) << sw.drops_text();
 }
