@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Fragments through the tunnel, and such as come by several queues of a port.
+#include <chrono>
 #include <set>
+#include <thread>
 
 #include "fragment_fixture.hpp"
 
@@ -180,4 +182,58 @@ TEST_F(QueuedFragments, AQueueThatMovesTakesNothingAlong)
 		give("a", 0, f);
 	sw.settle();
 	EXPECT_EQ(whole(sw.take_all("b")).payload(), p.payload);
+}
+
+// Two threads, each with a queue of the port that the fragments come by, and another one that changes what they hang on.
+TEST_F(QueuedFragments, OnTwoThreads)
+{
+	sw.port("a", ",\"queues\":2");
+	sw.pod("b", "10.244.1.6");
+	sw.pod("c", "10.244.1.7");
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Endpoint\",\"name\":\"a\",\"network\":\"default\",\"port\":\"a\",\"mac\":\"02:00:00:00:01:05\","
+			     "\"ips\":[\"10.244.1.5\",\"fd00:244:1::5\"]}"))
+		<< sw.error;
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	std::vector<int> cores;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &cpus))
+			cores.push_back(i);
+	sw.run_threads(cores);
+	auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+	uint32_t id = 0;
+	while (std::chrono::steady_clock::now() < end) {
+		std::map<uint32_t, std::vector<Frame>> got;
+		std::map<uint32_t, Bytes> want;
+		size_t n = 0, given = 0;
+		for (int k = 0; k < 16; k++) {
+			Packet p;
+			bool v6 = ++id & 1;
+			p.macs("02:00:00:00:01:05", gateway).ip(v6 ? "fd00:244:1::5" : "10.244.1.5", v6 ? sw.ip6("b") : sw.ip("b"));
+			p.udp((uint16_t)(1000 + id % 500), 53).data(3000);
+			auto parts = split(p, 1000, id);
+			if (id & 2)
+				std::reverse(parts.begin(), parts.end());
+			want[id & 0xffff] = p.payload;
+			for (size_t q = 0; q < parts.size(); q++, given++)
+				give("a", (uint16_t)((q + id / 4) & 1), parts[q]);
+		}
+		if (id % 64 == 0) {
+			ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"p\",\"network\":\"default\",\"tier\":\"network\",\"endpoints\":[\"b\"],\"types\":["
+					     "\"Ingress\"],\"ingress\":[{\"action\":\"accept\"}],\"priority\":" + std::to_string(id % 1000) + "}"))
+				<< sw.error;
+		}
+		for (int wait = 0; wait < 20000 && n < given; wait++) {
+			for (const Frame &f : sw.take_all("b"))
+				got[piece_of(f.b).id & 0xffff].push_back(f), n++;
+			if (n < given)
+				std::this_thread::sleep_for(std::chrono::microseconds(50));
+		}
+		ASSERT_EQ(n, given) << "before " << id << ": " << sw.drops_text();
+		for (auto &w : want)
+			ASSERT_EQ(whole(got[w.first]).payload(), w.second) << "id " << w.first;
+	}
+	sw.stop_threads();
+	EXPECT_GT(id, 500u);
+	EXPECT_EQ(sw.drops_text(), "");
 }
