@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import os
 import shutil
+import signal
 import sys
 
 import forward
@@ -41,7 +42,7 @@ def common_options():
     p.add_argument("--quiet", action="store_true", help="no progress on stderr")
     p.add_argument("--seconds", type=float, default=3, help="of each run (%(default)s)")
     p.add_argument("--warmup", type=float, default=1, help="before each (%(default)s)")
-    p.add_argument("--repeat", type=int, default=5, help="runs of each; medians are reported (%(default)s)")
+    p.add_argument("--repeat", type=int, default=5, help="runs of each; medians are reported (5; state: 3)")
     p.add_argument("--size", type=int, default=64, help="of a frame in bytes, without FCS (%(default)s)")
     p.add_argument("--rate", type=float, default=0, help="Mpps that the generator sends in each direction; 0: all it can (%(default)s)")
     p.add_argument("--hugepages", action="store_true", help="use hugepages for all; they are set up, and put back as they were")
@@ -72,7 +73,7 @@ def parse():
     s.add_argument("--new-seconds", type=float, default=10, help="of a run of row new (%(default)s)")
     s.add_argument("--ports", type=words(state.PORTS), default=list(state.PORTS), help="of memif,in-process: for row new (both)")
     s.add_argument("--patches", type=int, default=200, help="of each patch in row scale (%(default)s)")
-    s.set_defaults(run=state.state, megabytes=state.megabytes)
+    s.set_defaults(repeat=3, run=state.state, megabytes=state.megabytes)
     args = p.parse_args()
     if args.repeat < 1 or not args.build:
         p.error("--repeat must be 1 or more, --build a folder")
@@ -81,6 +82,8 @@ def parse():
 
 def main():
     args = parse()
+    # As an error: what was set up is put back.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
         check(args)
         with Hugepages(args.megabytes(args)) if args.hugepages else contextlib.nullcontext() as args.huge:

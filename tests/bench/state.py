@@ -3,6 +3,8 @@
 
 Rows with port memif: weft-gen plays clients and backends over two memif ports. Rows with port in-process: state_bench, the switch and
 two pods made of memory in one process; what the pods cost is taken off its cycles.
+
+All rows with three runs each take half an hour; --repeat 1 --seconds 1 --new-seconds 3 a few minutes.
 """
 import json
 import os
@@ -88,6 +90,7 @@ def in_process(args, options):
         out, err = p.communicate(timeout=900)
     except BaseException:
         p.kill()
+        p.wait()
         raise
     if p.returncode != 0:
         raise LabError(f"{' '.join(command)}: {err.strip()[-800:]}")

@@ -42,6 +42,7 @@ die(const char *fmt, ...)
 	va_end(ap);
 	if (sw.table[0] != '\0')
 		unlink(sw.table);
+	rmdir(rte_eal_get_runtime_dir());
 	exit(1);
 }
 
@@ -362,4 +363,5 @@ switch_stop(void)
 	generation_fini();
 	rcu_fini();
 	rte_eal_cleanup();
+	rmdir(rte_eal_get_runtime_dir());
 }
