@@ -50,14 +50,15 @@ time_text(uint32_t at_ms, char buf[32])
 	snprintf(buf + n, 32 - n, ".%03dZ", (int)(ms % 1000));
 }
 
-static json_t *
-side(const struct ip *ip, uint16_t port, bool has_ports)
+/* "from" and "fromPort". */
+static void
+add_side(json_t *e, const char *key, const struct ip *ip, uint16_t port, bool has_ports)
 {
-	char text[IP_TEXT_MAX];
-	json_t *out = json_pack("{s:s}", "ip", ip_format(ip, text));
+	char text[IP_TEXT_MAX], port_key[16];
+	json_object_set_new(e, key, json_string(ip_format(ip, text)));
+	snprintf(port_key, sizeof(port_key), "%sPort", key);
 	if (has_ports)
-		json_object_set_new(out, "port", json_integer(ntohs(port)));
-	return out;
+		json_object_set_new(e, port_key, json_integer(ntohs(port)));
 }
 
 static json_t *
@@ -77,17 +78,18 @@ event_json(const struct policy_tables *p, const struct policy_event *e)
 		snprintf(where, sizeof(where), "%s isolation", direction);
 	else if (found)
 		snprintf(where, sizeof(where), "%s[%u]", direction, r.index);
-	json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s, s:o, s:o}", "event", "policy", "kind", "Policy",
-				"name", found ? r.policy : "", "rule", where, "time", time, "verdict",
-				e->allow ? "accept" : "deny", "direction", direction, "dryRun", e->dry_run, "established",
-				e->established, "protocol", protocol_text(protocol, number), "from",
-				side(&e->key.src, e->key.sport, ports), "to", side(&e->key.dst, e->key.dport, ports));
+	json_t *out = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:s}", "event", "policy", "kind", "Policy", "name",
+				found ? r.policy : "", "rule", where, "time", time, "verdict", e->allow ? "accept" : "deny",
+				"direction", direction, "dryRun", e->dry_run, "established", e->established, "protocol",
+				protocol_text(protocol, number));
+	add_side(out, "from", &e->key.src, e->key.sport, ports);
+	add_side(out, "to", &e->key.dst, e->key.dport, ports);
 	if (found && r.name != NULL)
 		json_object_set_new(out, "ruleName", json_string(r.name));
 	if (endpoint != NULL)
 		json_object_set_new(out, "endpoint", json_string(endpoint));
 	if (!ip_equal(&e->to, &e->key.dst) || e->to_port != e->key.dport)
-		json_object_set_new(out, "backend", side(&e->to, e->to_port, ports));
+		add_side(out, "backend", &e->to, e->to_port, ports);
 	return out;
 }
 
@@ -101,8 +103,10 @@ text(json_t *o, const char *key)
 static void
 side_text(json_t *o, const char *key, char buf[IP_TEXT_MAX + 16])
 {
-	json_t *at = json_object_get(o, key), *port = json_object_get(at, "port");
-	const char *ip = text(at, "ip");
+	char port_key[16];
+	snprintf(port_key, sizeof(port_key), "%sPort", key);
+	const json_t *port = json_object_get(o, port_key);
+	const char *ip = text(o, key);
 	bool six = strchr(ip, ':') != NULL && port != NULL;
 	int n = snprintf(buf, IP_TEXT_MAX + 8, "%s%s%s", six ? "[" : "", ip, six ? "]" : "");
 	if (port != NULL)

@@ -94,7 +94,7 @@ bool mgmt_builds(const char *method);
 /*
  * Events for `watch`: fn is called (any thread) with a JSON object {"event":"applied|deleted|port|connections","kind","name","epoch",...} it must not keep without
  * a reference of its own. One listener: the server. A policy with "log" tells {"event":"policy","kind":"Policy","name","rule","ruleName"?,"time",
- * "verdict":"accept|deny","direction","dryRun","established","endpoint","protocol","from":{"ip","port"?},"to":{...},"backend"?:{...}}, at a limited
+ * "verdict":"accept|deny","direction","dryRun","established","endpoint","protocol","from","fromPort"?,"to","toPort"?,"backend"?,"backendPort"?}, at a limited
  * rate; what was too much is told as {"event":"policyLost","kind":"Policy","count"}.
  */
 void mgmt_on_event(struct mgmt *m, void (*fn)(json_t *event, void *arg), void *arg);
