@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include <weft/service_count.h>
+
 #include "mix.h"
 
 #define BACKENDS_MAX UINT16_MAX /* maglev's entries are 16 bits wide */
@@ -110,17 +112,42 @@ collect(struct candidate *c, const struct spec_service *spec, const struct spec_
 }
 
 static void
-keep_ids(struct candidate *c, uint32_t n, const struct service_choice *old, const struct backend **by_addr)
+give_back(void *id)
+{
+	service_count_give((uint32_t)(uintptr_t)id);
+}
+
+uint32_t
+service_count_new(struct txn *t)
+{
+	uint32_t id = service_count_take();
+	if (id != 0)
+		txn_on_abort(t, give_back, (void *)(uintptr_t)id);
+	return id;
+}
+
+void
+service_count_drop(struct txn *t, uint32_t id)
+{
+	if (id != 0)
+		txn_after_grace(t, give_back, (void *)(uintptr_t)id);
+}
+
+static void
+keep_ids(struct txn *t, struct candidate *c, uint32_t n, const struct service_choice *old, const struct backend **by_addr)
 {
 	for (uint32_t i = 0; i < old->n_backends; i++)
 		by_addr[i] = &old->backends[i];
 	qsort(by_addr, old->n_backends, sizeof(*by_addr), compare_addresses);
-	for (uint32_t i = 0, j = 0; i < n && j < old->n_backends;) {
-		int order = by_address(&c[i].b, by_addr[j]);
+	for (uint32_t i = 0, j = 0; j < old->n_backends;) {
+		int order = i < n ? by_address(&c[i].b, by_addr[j]) : 1;
 		if (order == 0) {
 			c[i].b.id = by_addr[j]->id;
+			c[i].b.count = by_addr[j]->count;
 			c[i].kept = true;
 		}
+		if (order > 0)
+			service_count_drop(t, by_addr[j]->count);
 		i += order <= 0;
 		j += order >= 0;
 	}
@@ -242,8 +269,10 @@ service_choice_build(struct txn *t, const struct spec_service *spec, const struc
 	if (c != NULL && m != NULL && by_addr != NULL) {
 		uint32_t n = collect(c, spec, port, here);
 		if (old != NULL)
-			keep_ids(c, n, old, by_addr);
+			keep_ids(t, c, n, old, by_addr);
 		give_ids(c, n);
+		for (uint32_t i = 0; i < n; i++)
+			c[i].b.count = c[i].kept ? c[i].b.count : service_count_new(t);
 		rc = assemble(t, c, n, old, m, out);
 	}
 	free(c);

@@ -52,7 +52,7 @@ struct entry_port {
 	uint16_t port, node_port; /* network byte order */
 	uint8_t protocol;
 	uint32_t index; /* in the spec's ports */
-	uint32_t id;
+	uint32_t id, count;
 	const struct service_choice *choice;
 };
 
@@ -72,6 +72,10 @@ int service_entry_new(struct txn *t, uint32_t network, const struct spec_service
 /* The entry's port with the number and protocol of `like`, or NULL. */
 const struct entry_port *service_entry_port(const struct service_entry *entry, const struct entry_port *like);
 bool service_entry_has_address(const struct service_entry *entry, uint32_t network, const struct ip *ip);
+
+/* service_choice.c: a counter for the life of what it counts: given back if t aborts, and after service_count_drop. */
+uint32_t service_count_new(struct txn *t);
+void service_count_drop(struct txn *t, uint32_t id);
 
 static inline bool
 service_wants_local(const struct spec_service *spec)

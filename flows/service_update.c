@@ -134,6 +134,7 @@ port_of(const struct service_entry *entry, const struct entry_port *p)
 	sp.protocol = p->protocol;
 	sp.id = p->id;
 	sp.slot = entry->slot;
+	sp.count = p->count;
 	sp.home = entry->network;
 	sp.spec = entry->spec;
 	sp.choice = p->choice;
@@ -212,6 +213,15 @@ disclaim_one(const struct service_change *c, const struct service_port *sp)
 	return true;
 }
 
+/* The port is gone for good. */
+static void
+drop_counts(struct txn *t, const struct entry_port *p)
+{
+	service_count_drop(t, p->count);
+	for (uint32_t i = 0; i < p->choice->n_backends; i++)
+		service_count_drop(t, p->choice->backends[i].count);
+}
+
 /* Take back what `old` has and `now` (NULL: nothing) does not claim any more. Its memory, and that of its choices,
  * goes. */
 static void
@@ -230,6 +240,8 @@ disclaim(const struct service_change *c, const struct service_entry *old, const 
 		struct service_port sp = at_node(old, &old->port[j]);
 		if (sp.port != 0)
 			c->s->n_node_ports -= disclaim_one(c, &sp);
+		if (now == NULL || service_entry_port(now, &old->port[j]) == NULL)
+			drop_counts(c->t, &old->port[j]);
 		txn_discard(c->t, (void *)(uintptr_t)old->port[j].choice);
 	}
 	txn_discard(c->t, (void *)(uintptr_t)old);
@@ -272,6 +284,7 @@ build_choices(const struct service_change *c, struct service_entry *entry, const
 	for (uint32_t i = 0; i < entry->n_ports && rc == 0; i++) {
 		struct entry_port *p = &entry->port[i];
 		const struct entry_port *was = old != NULL ? service_entry_port(old, p) : NULL;
+		p->count = was != NULL ? was->count : service_count_new(c->t);
 		rc = service_choice_build(c->t, entry->spec, &entry->spec->ports[p->index],
 					  was != NULL ? was->choice : NULL, here, &p->choice, e);
 	}
@@ -327,5 +340,24 @@ service_remove(const struct service_change *c, const char *name)
 	c->bump(c->arg, old->slot);
 	txn_on_commit(c->t, slot_free, (void *)(uintptr_t)old->slot);
 	disclaim(c, old, NULL);
+	return 0;
+}
+
+int
+service_ports(const struct service_tables *s, const char *name, void (*fn)(const struct service_port_info *p, void *arg),
+	      void *arg)
+{
+	const struct service_entry *entry = entry_find(s, name);
+	if (entry == NULL)
+		return -ENOENT;
+	/* In the order of the spec. */
+	for (uint32_t i = 0; i < entry->n_ports; i++) {
+		for (uint32_t j = 0; j < entry->n_ports; j++) {
+			const struct entry_port *p = &entry->port[j];
+			struct service_port_info info = {&entry->spec->ports[i], p->count, p->choice};
+			if (p->index == i)
+				fn(&info, arg);
+		}
+	}
 	return 0;
 }

@@ -152,6 +152,10 @@ void object_refresh(struct mgmt *m, struct object *o);
 /* Add "status". */
 void object_add_status(struct mgmt *m, json_t *out, struct object *o);
 
+/* service_status.c: connections by its ports, and by their backends if asked, while nothing is being built; otherwise nothing. */
+void service_add_counts(struct mgmt *m, json_t *status, const char *service, bool backends);
+json_t *service_stats(struct mgmt *m); /* of all that have any */
+
 /* policy_status.c: what its rules have said, while nothing is being built; otherwise nothing. `rules`: one by one. */
 void policy_add_counts(struct mgmt *m, json_t *status, const char *policy, bool rules);
 /* [{"name","accepted",...}], policies that have said something. */

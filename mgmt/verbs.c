@@ -31,6 +31,8 @@ show(const struct call *c, struct object *o, bool alone)
 	object_add_status(c->m, out, o);
 	if (o->kind == KIND_POLICY)
 		policy_add_counts(c->m, json_object_get(out, "status"), o->name, alone);
+	if (o->kind == KIND_SERVICE)
+		service_add_counts(c->m, json_object_get(out, "status"), o->name, alone);
 	return out;
 }
 

@@ -114,7 +114,8 @@ verb_stats(const struct call *c)
 	for (uint32_t i = 0; i < n; i++)
 		json_array_append_new(list, port_stats(&ports[i]));
 	free(ports);
-	return json_pack("{s:o, s:o, s:o, s:I}", "workers", workers, "ports", list, "policies", policy_stats(c->m), "tscHz",
+	return json_pack("{s:o, s:o, s:o, s:o, s:I}", "workers", workers, "ports", list, "policies", policy_stats(c->m), "services",
+			 service_stats(c->m), "tscHz",
 			 (json_int_t)rte_get_tsc_hz());
 }
 

@@ -107,5 +107,6 @@ resolve_service(struct decision *d)
 	if (b == NULL)
 		return false;
 	d->v->backend = b->id;
+	d->v->chosen = b;
 	return go_to(d, &b->ip, b->port, port->home);
 }

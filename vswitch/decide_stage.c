@@ -238,6 +238,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	if (v.action != VERDICT_FORWARD) {
 		if (denied_by_policy(&v))
 			policy_note(w, &p->key, &v);
+		service_note(w, &key, &v);
 		conclude(w, b, i, &v);
 		return;
 	}
@@ -258,7 +259,7 @@ decide_new(struct worker *w, struct burst *b, uint32_t i)
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
 		policy_note(w, &p->key, &v);
-		affinity_remember(w, &key, &v);
+		service_note(w, &key, &v);
 		p->hop = v.hop[0];
 		if (packet_fits(w, b, i))
 			burst_move(b, i, STAGE_REWRITE);

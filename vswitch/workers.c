@@ -14,6 +14,7 @@
 #include <weft/clock.h>
 #include <weft/rcu.h>
 #include <weft/rule_count.h>
+#include <weft/service_count.h>
 #include <weft/worker.h>
 
 #include "admit.h"
@@ -160,6 +161,8 @@ workers_start(const struct workers_options *o, struct error *e)
 	workers.options = *o;
 	if (rule_count_init(o->n) < 0)
 		return error_set(e, -ENOMEM, "no memory for the counters of rules");
+	if (service_count_init(o->n) < 0)
+		return error_set(e, -ENOMEM, "no memory for the counters of services");
 	if (affinity_create(&workers.affinity, affinity_size(o->conns)) < 0)
 		return error_set(e, -ENOMEM, "no memory for session affinity");
 	workers.meter_on = o->new_per_second != 0 && meter_profile_init(&workers.meter_profile,
@@ -221,6 +224,7 @@ workers_stop(void)
 	affinity_destroy(workers.affinity);
 	memset(&workers, 0, sizeof(workers));
 	rule_count_fini();
+	service_count_fini();
 }
 
 void

@@ -63,6 +63,7 @@ struct verdict {
 	/* Who decided, for people: constant or in the configuration. */
 	const struct route *to, *from;
 	const struct service_port *through;
+	const struct backend *chosen; /* of `through` */
 	struct judged judged[2]; /* egress, ingress */
 };
 

@@ -22,6 +22,7 @@ struct backend {
 	uint8_t state;      /* enum backend_state */
 	uint8_t flags;      /* enum backend_flag */
 	uint32_t id;        /* stable while (service port, ip, port) stays the same; names it in a connection */
+	uint32_t count;     /* of its connections: service_count.h */
 };
 
 /* What kind of address a client used: the traffic policy that counts depends on it. */
@@ -42,6 +43,7 @@ struct service_port {
 	uint32_t slot;         /* the service's generation slot: moves when the service changes */
 	uint32_t home;         /* the service's network: where its backends are */
 	uint8_t scope;         /* enum service_scope */
+	uint32_t count;        /* of its connections, whatever the address: service_count.h */
 	const struct spec_service *spec;
 	const struct service_choice *choice; /* shared by all addresses of this port of the service */
 };
@@ -154,6 +156,14 @@ void service_set_cidrs(const struct service_change *c, const struct prefix_list 
 int service_set_node_ips(const struct service_change *c, const struct ip_list *ips, struct error *e);
 /* Builder. Build those services anew of which a backend became local or ceased to be; only these addresses may have (NULL: any). */
 int service_localize(const struct service_change *c, const struct ip *ips, size_t n, struct error *e);
+
+/* Control thread, while nothing is being built: every port of a service. -ENOENT: there is no such service. */
+struct service_port_info {
+	const struct spec_service_port *spec;
+	uint32_t count;
+	const struct service_choice *choice;
+};
+int service_ports(const struct service_tables *s, const char *name, void (*fn)(const struct service_port_info *p, void *arg), void *arg);
 
 /*
  * Maglev, pure (maglev.c). Fill table[size] with indexes 0..n-1 so that each gets a share in proportion to its

@@ -828,6 +828,11 @@ struct ServiceScope : Service {
 			}
 		return before + " -> " + sw.drops_text();
 	}
+	void take_both()
+	{
+		for (const char *s : {"s1", "s2"})
+			sw.take_all(s);
+	}
 	uint16_t source = 2000;
 	std::map<std::string, uint64_t> counted;
 };
@@ -950,4 +955,34 @@ TEST_F(ServiceScope, EachFamilyHasItsOwnBackends)
 	}
 	EXPECT_EQ(sw.take_all("s1").size(), 20u);
 	EXPECT_EQ(sw.take_all("six").size(), 20u);
+}
+
+TEST_F(ServiceScope, ConnectionsAreCountedByPortAndByBackend)
+{
+	everywhere("{\"ip\":\"10.244.1.11\"},{\"ip\":\"10.244.1.12\"}", ",\"sourceRanges\":[\"192.0.2.0/24\"]");
+	for (int k = 0; k < 10; k++)
+		asks(VIP, 80);
+	asks("192.0.2.1", 30080);
+	sw.send("c", sw.to("c", VIP).udp(source, 80));
+	sw.send("c", sw.to("c", VIP).udp(source, 80));
+	take_both();
+	EXPECT_EQ(asks("198.51.100.1", 80), "dropped service_source_range");
+	json_t *r = sw.call("get", "{\"kind\":\"Service\",\"name\":\"shop/web\"}");
+	ASSERT_NE(r, nullptr) << sw.error;
+	json_t *port = json_array_get(json_object_get(json_object_get(json_object_get(r, "object"), "status"), "ports"), 0);
+	json_int_t of_backends = 0;
+	for (size_t k = 0; k < 2; k++) {
+		json_int_t n = json_integer_value(json_object_get(json_array_get(json_object_get(port, "backends"), k), "connections"));
+		EXPECT_GT(n, 0);
+		of_backends += n;
+	}
+	EXPECT_EQ(of_backends, 12);
+	EXPECT_EQ(json_integer_value(json_object_get(port, "connections")), 12) << "connections, not packets";
+	EXPECT_EQ(json_integer_value(json_object_get(port, "rejected")), 1);
+	json_decref(r);
+	r = sw.call("stats", "{}");
+	json_t *row = json_array_get(json_object_get(r, "services"), 0);
+	EXPECT_EQ(json_integer_value(json_object_get(row, "connections")), 12);
+	EXPECT_EQ(json_integer_value(json_object_get(row, "rejected")), 1);
+	json_decref(r);
 }

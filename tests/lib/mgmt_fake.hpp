@@ -24,6 +24,7 @@
 #include <weft/port_event.h>
 #include <weft/rcu.h>
 #include <weft/rule_count.h>
+#include <weft/service_count.h>
 #include <weft/text.h>
 #include <weft/worker.h>
 
@@ -390,6 +391,18 @@ policy_endpoint_name(const struct policy_tables *, uint32_t)
 {
 	return nullptr;
 }
+int
+service_ports(const struct service_tables *, const char *, void (*)(const struct service_port_info *, void *), void *)
+{
+	return -ENOENT;
+}
+
+void
+service_count_read(uint32_t, struct service_count *out)
+{
+	*out = {};
+}
+
 void
 rule_count_read(uint32_t, struct rule_count *out)
 {

@@ -2,6 +2,8 @@
 // Which addresses a service has, from where, and which of its backends each of them leads to.
 #include "service_fixture.hpp"
 
+#include <weft/service_count.h>
+
 namespace
 {
 
@@ -304,6 +306,96 @@ TEST_F(ServiceTest, SourceRangesHoldForLoadBalancersAndForNodePortsFromOutside)
 	EXPECT_TRUE(service_admits(node, &bad, false));
 	EXPECT_TRUE(service_admits(find("10.96.0.10", 80), &bad, false));
 	EXPECT_TRUE(service_admits(find("203.0.113.1", 80), &bad, true));
+}
+
+// --- counters ---
+
+struct ServiceCountTest : ServiceTest {
+	void
+	SetUp() override
+	{
+		ServiceTest::SetUp();
+		ASSERT_EQ(service_count_init(2), 0);
+	}
+	void
+	TearDown() override
+	{
+		service_count_fini();
+		ServiceTest::TearDown();
+	}
+	static uint64_t
+	opened(uint32_t id)
+	{
+		struct service_count n;
+		service_count_read(id, &n);
+		return n.opened;
+	}
+	uint32_t
+	of(const std::string &backend)
+	{
+		return member(find("10.96.0.10", 80), backend, 80)->count;
+	}
+};
+
+TEST_F(ServiceCountTest, StayWithTheirServicePortAndBackend)
+{
+	Service web("web");
+	put(web.vip("10.96.0.10").vip("fd00::10").port(80).backend("10.244.1.1").backend("10.244.1.2"));
+	const service_port *p = find("10.96.0.10", 80);
+	EXPECT_EQ(find("fd00::10", 80)->count, p->count);
+	std::set<uint32_t> ids = {p->count, of("10.244.1.1"), of("10.244.1.2")};
+	EXPECT_EQ(ids.size(), 3u);
+	EXPECT_EQ(ids.count(0), 0u);
+	service_count_add(0, p->count, false);
+	service_count_add(1, p->count, false);
+	service_count_add(1, p->count, true);
+	service_count_add(1, of("10.244.1.2"), false);
+	put(web.backend("10.244.1.3"));
+	EXPECT_EQ(opened(find("10.96.0.10", 80)->count), 2u) << "of both workers";
+	EXPECT_EQ(opened(of("10.244.1.1")), 0u);
+	EXPECT_EQ(opened(of("10.244.1.2")), 1u);
+	struct service_count n;
+	service_count_read(p->count, &n);
+	EXPECT_EQ(n.refused, 1u);
+}
+
+TEST_F(ServiceCountTest, AreGivenBackOnceAndBeginAtZero)
+{
+	Service web("web");
+	uint32_t highest = 0;
+	for (int round = 0; round < 50; round++) {
+		Service s = web;
+		put(s.vip("10.96.0.10").port(80).backend("10.244.1.1").backend("10.244.2." + std::to_string(round)));
+		uint32_t id = of("10.244.2." + std::to_string(round));
+		EXPECT_EQ(opened(id), 0u);
+		service_count_add(0, id, false);
+		highest = std::max(highest, id);
+		Service other = s;
+		put(other.without_ports().port(81));
+		rcu_reclaim();
+		if (round % 5 == 0) {
+			remove("web");
+			rcu_reclaim();
+		}
+	}
+	EXPECT_LT(highest, 30u) << "ids come back";
+}
+
+TEST_F(ServiceCountTest, AnAbortedTransactionKeepsNone)
+{
+	Service a("a"), b("b");
+	put(a.vip("10.96.0.10").port(80).backends(1));
+	uint32_t next_free = service_count_take();
+	service_count_give(next_free);
+	b.vip("10.96.0.11").vip("10.96.0.10").port(80).backends(5);
+	for (int k = 0; k < 3; k++)
+		EXPECT_EQ(try_put(b), -EEXIST);
+	std::set<uint32_t> free_ids;
+	for (int k = 0; k < 7; k++)
+		free_ids.insert(service_count_take());
+	EXPECT_LT(*free_ids.rbegin(), next_free + 7) << "nothing was kept";
+	for (uint32_t id : free_ids)
+		service_count_give(id);
 }
 
 } // namespace

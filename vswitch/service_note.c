@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Session affinity around the pure decide(): only services that ask for it cost a second look. */
+/* Around the pure decide(): session affinity, which only costs those services a second look that ask for it, and counters. */
 #include <weft/affinity.h>
+#include <weft/service_count.h>
 
 #include "decide_stage.h"
 
@@ -28,12 +29,34 @@ decide_sticky(const struct worker *w, const struct config *c, struct decide_key 
 		decide(c, key, v);
 }
 
-void
-affinity_remember(struct worker *w, const struct decide_key *key, const struct verdict *v)
+static void
+remember(struct worker *w, const struct decide_key *key, const struct verdict *v)
 {
 	uint32_t seconds = seconds_of(v);
 	if (likely(seconds == 0) || w->affinity == NULL)
 		return;
 	struct affinity_key who = affinity_key_of(key, v);
 	affinity_note(w->affinity, &who, v->backend, w->now_ms, seconds);
+}
+
+static bool
+refused_by_service(const struct verdict *v)
+{
+	return v->action != VERDICT_FORWARD && (v->drop == DROP_SERVICE_NO_BACKEND || v->drop == DROP_SERVICE_NO_LOCAL_BACKEND ||
+						v->drop == DROP_SERVICE_SOURCE_RANGE);
+}
+
+void
+service_note(struct worker *w, const struct decide_key *key, const struct verdict *v)
+{
+	if (v->through == NULL)
+		return;
+	if (v->action == VERDICT_FORWARD) {
+		service_count_add(w->id, v->through->count, false);
+		if (v->chosen != NULL)
+			service_count_add(w->id, v->chosen->count, false);
+		remember(w, key, v);
+	} else if (refused_by_service(v)) {
+		service_count_add(w->id, v->through->count, true);
+	}
 }
