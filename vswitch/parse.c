@@ -14,22 +14,12 @@
 #include "fragment.h"
 #include "admit.h"
 #include "parse.h"
+#include "parse_cursor.h"
 #include "spoof.h"
 #include "underlay.h"
 
-/* The parse of one packet under way: what was read, and how much there is to read. */
-struct cursor {
-	struct worker *w;
-	struct burst *b;
-	uint32_t i;
-	struct packet *p;
-	const uint8_t *data;
-	uint16_t len; /* bytes of data that belong to the packet; after the IP header: to the IP packet */
-	bool wire;    /* of the underlay itself: what is wrong with it is the host's to judge */
-};
-
-static void
-drop(struct cursor *c, enum drop_reason reason)
+void
+parse_drop(struct cursor *c, enum drop_reason reason)
 {
 	if (c->wire)
 		underlay_pass(c->w, c->b, c->i);
@@ -43,146 +33,6 @@ respond(struct cursor *c, enum answer answer, enum drop_reason otherwise)
 	c->p->answer = answer;
 	c->p->drop = otherwise;
 	burst_move(c->b, c->i, STAGE_RESPOND);
-}
-
-/* RFC 791 and 1122 3.2.1.3: addresses that no packet may come from. */
-static bool
-bad_source4(uint32_t be)
-{
-	uint8_t first = (uint8_t)(rte_be_to_cpu_32(be) >> 24);
-	return first == 0 || first == 127 || first >= 224;
-}
-
-/*
- * A part of a datagram whose data starts at `start`, behind `fixed` bytes of header that every part has. It carries something, in whole
- * eights but for the last, and the whole may be told in 16 bits (RFC 791, 8200 4.5). False: dropped.
- */
-static bool
-note_fragment(struct cursor *c, uint32_t id, unsigned int offset, bool more, unsigned int start, unsigned int fixed)
-{
-	struct packet *p = c->p;
-	unsigned int len = p->ip_end - start;
-	if (len == 0 || (more && len % 8 != 0) || fixed + offset + len > UINT16_MAX) {
-		drop(c, DROP_IP_HEADER);
-		return false;
-	}
-	p->flags |= PACKET_FRAGMENT;
-	if (offset != 0)
-		p->flags |= PACKET_LATER;
-	if (more)
-		p->flags |= PACKET_MORE;
-	p->fragment_id = id;
-	p->fragment_offset = (uint16_t)offset;
-	p->fragment_len = (uint16_t)len;
-	return true;
-}
-
-/* IPv4 (RFC 791). False: dropped. */
-static bool
-parse_ip4(struct cursor *c)
-{
-	const struct rte_ipv4_hdr *ip = (const void *)(c->data + c->p->l3);
-	uint16_t room = (uint16_t)(c->len - c->p->l3);
-	if (unlikely(room < sizeof(*ip))) {
-		drop(c, DROP_RUNT);
-		return false;
-	}
-	unsigned int ihl = (unsigned int)(ip->version_ihl & 15) * 4;
-	uint16_t total = rte_be_to_cpu_16(ip->total_length);
-	if (unlikely(ip->version_ihl >> 4 != 4 || ihl < sizeof(*ip) || total < ihl || total > room)) {
-		drop(c, DROP_IP_HEADER);
-		return false;
-	}
-	/* A sum over the header, its checksum included, is all ones when it is right (RFC 1071). */
-	if (unlikely(rte_raw_cksum(ip, ihl) != 0xffff)) {
-		drop(c, DROP_IP_CHECKSUM);
-		return false;
-	}
-	if (unlikely(ip->time_to_live <= 1)) {
-		if (ip->time_to_live == 0) {
-			drop(c, DROP_TTL);
-			return false;
-		}
-		c->p->flags |= PACKET_TTL_OUT;
-	}
-	c->p->key.src = ip_from4(ip->src_addr);
-	c->p->key.dst = ip_from4(ip->dst_addr);
-	c->p->l4 = (uint16_t)(c->p->l3 + ihl);
-	c->p->ip_end = (uint16_t)(c->p->l3 + total);
-	c->p->proto = ip->next_proto_id;
-	if (unlikely(bad_source4(ip->src_addr) || ip->src_addr == ip->dst_addr)) {
-		drop(c, DROP_BAD_ADDRESS);
-		return false;
-	}
-	uint8_t first = (uint8_t)(rte_be_to_cpu_32(ip->dst_addr) >> 24);
-	if (unlikely(first >= 224 || first == 127 || first == 0)) {
-		drop(c, first >= 224 ? DROP_MULTICAST : DROP_BAD_ADDRESS);
-		return false;
-	}
-	uint16_t field = rte_be_to_cpu_16(ip->fragment_offset);
-	if (likely(!(field & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK))))
-		return true;
-	return note_fragment(c, ip->packet_id, (field & RTE_IPV4_HDR_OFFSET_MASK) * 8u, field & RTE_IPV4_HDR_MF_FLAG, c->p->l4, ihl);
-}
-
-/* Extension headers, and perhaps a fragment's. False: dropped. */
-static bool
-parse_chain6(struct cursor *c, uint8_t next)
-{
-	struct packet *p = c->p;
-	struct ip6_chain chain;
-	unsigned int start = p->l4;
-	int reason = ip6_chain(c->data, start, p->ip_end, next, &chain);
-	if (reason >= 0 && reason != DROP_FRAGMENT_TINY) {
-		drop(c, (enum drop_reason)reason);
-		return false;
-	}
-	p->l4 = chain.l4;
-	p->proto = chain.proto;
-	/* A fragment that is the whole datagram is no fragment (RFC 6946). */
-	if (chain.fragment_at == 0 || (chain.offset == 0 && !chain.more))
-		return true;
-	if (reason == DROP_FRAGMENT_TINY)
-		p->l4 = p->ip_end;
-	return note_fragment(c, chain.id, chain.offset, chain.more, chain.fragment_at, chain.fragment_at - start - 8);
-}
-
-/* IPv6 (RFC 8200). False: dropped. */
-static bool
-parse_ip6(struct cursor *c)
-{
-	const struct rte_ipv6_hdr *ip = (const void *)(c->data + c->p->l3);
-	uint16_t room = (uint16_t)(c->len - c->p->l3);
-	if (unlikely(room < sizeof(*ip))) {
-		drop(c, DROP_RUNT);
-		return false;
-	}
-	uint32_t total = rte_be_to_cpu_16(ip->payload_len) + (uint32_t)sizeof(*ip);
-	if (unlikely((ip->vtc_flow & rte_cpu_to_be_32(0xf0000000)) != rte_cpu_to_be_32(0x60000000) || total > room)) {
-		drop(c, DROP_IP_HEADER);
-		return false;
-	}
-	if (unlikely(ip->hop_limits <= 1)) {
-		if (ip->hop_limits == 0) {
-			drop(c, DROP_TTL);
-			return false;
-		}
-		c->p->flags |= PACKET_TTL_OUT;
-	}
-	c->p->key.src = ip_from6(ip->src_addr);
-	c->p->key.dst = ip_from6(ip->dst_addr);
-	c->p->l4 = (uint16_t)(c->p->l3 + sizeof(*ip));
-	c->p->ip_end = (uint16_t)(c->p->l3 + total);
-	c->p->proto = ip->proto;
-	/* An IPv4-mapped address on the wire would pass for an IPv4 one in our keys (and see RFC 4942 2.2). */
-	if (unlikely(ip_is4(&c->p->key.src) || ip_is4(&c->p->key.dst) || c->p->key.src.b[0] == 0xff ||
-		     ip_equal(&c->p->key.src, &c->p->key.dst))) {
-		drop(c, DROP_BAD_ADDRESS);
-		return false;
-	}
-	if (likely(ip->proto == IPPROTO_TCP || ip->proto == IPPROTO_UDP || ip->proto == IPPROTO_ICMPV6))
-		return true;
-	return parse_chain6(c, ip->proto);
 }
 
 static bool
@@ -260,7 +110,7 @@ parse_l4(struct cursor *c)
 		break;
 	}
 	if (unlikely(room < need)) {
-		drop(c, p->flags & PACKET_FRAGMENT && need != UINT32_MAX ? DROP_FRAGMENT_TINY : DROP_L4_HEADER);
+		parse_drop(c, p->flags & PACKET_FRAGMENT && need != UINT32_MAX ? DROP_FRAGMENT_TINY : DROP_L4_HEADER);
 		return false;
 	}
 	return true;
@@ -300,7 +150,7 @@ settle_offload(struct cursor *c)
 		return true;
 	if (offload_csum_start(m) >= c->p->l4 + judged_header(c->p->proto) && offload_complete(m, c->p->ip_end, false) == 0)
 		return true;
-	drop(c, DROP_BAD_OFFLOAD);
+	parse_drop(c, DROP_BAD_OFFLOAD);
 	return false;
 }
 
@@ -340,7 +190,7 @@ classify(struct cursor *c)
 			return;
 		}
 		if (unlikely(p->key.dst.b[0] == 0xff)) {
-			drop(c, DROP_MULTICAST);
+			parse_drop(c, DROP_MULTICAST);
 			return;
 		}
 		bool link_local = ip_is_link_local6(&p->key.src) || ip_is_link_local6(&p->key.dst) || ip_is_none(&p->key.src);
@@ -351,14 +201,14 @@ classify(struct cursor *c)
 		if (link_local) {
 			p->flags |= PACKET_LINK_LOCAL;
 			if (is_closed(c->b->from))
-				drop(c, DROP_ADMISSION);
+				parse_drop(c, DROP_ADMISSION);
 			else
 				respond(c, ANSWER_ECHO, DROP_BAD_ADDRESS);
 			return;
 		}
 	}
 	if (unlikely(!pair_ok(c)))
-		drop(c, DROP_SPOOFED_IP);
+		parse_drop(c, DROP_SPOOFED_IP);
 	else if (unlikely(is_closed(c->b->from)))
 		admit_hold(c->w, c->b, c->i, c->b->from->slot);
 	else if (unlikely(p->flags & PACKET_ICMP_ERROR))
@@ -390,7 +240,7 @@ parse_fragment(struct cursor *c, uint32_t network)
 	struct datagram d;
 	/* Half a checksum of half a datagram means nothing. */
 	if (offload_is_partial(c->b->m[c->i])) {
-		drop(c, DROP_BAD_OFFLOAD);
+		parse_drop(c, DROP_BAD_OFFLOAD);
 		return;
 	}
 	fragment_name(c->w, p, network, &d);
@@ -402,14 +252,14 @@ parse_fragment(struct cursor *c, uint32_t network)
 		/* Where the chain of headers was cut off, nothing is left for l4. */
 		bool tiny = p->l4 == p->ip_end;
 		if (tiny)
-			drop(c, DROP_FRAGMENT_TINY);
+			parse_drop(c, DROP_FRAGMENT_TINY);
 		if (tiny || !parse_l4(c)) {
 			fragment_refuse(c->w, &d, DROP_FRAGMENT);
 			return;
 		}
 		/* Neither an error nor discovery (RFC 6980) has any business being so long. */
 		if (p->flags & PACKET_ICMP_ERROR || is_nd(p)) {
-			drop(c, DROP_FRAGMENT);
+			parse_drop(c, DROP_FRAGMENT);
 			fragment_refuse(c->w, &d, DROP_FRAGMENT);
 			return;
 		}
@@ -418,7 +268,7 @@ parse_fragment(struct cursor *c, uint32_t network)
 	if (fate == FRAGMENT_GO)
 		classify(c);
 	else if (fate != FRAGMENT_KEPT)
-		drop(c, (enum drop_reason)fate);
+		parse_drop(c, (enum drop_reason)fate);
 }
 
 static void
@@ -463,7 +313,7 @@ cursor_init(struct cursor *c, struct worker *w, struct burst *b, uint32_t i, uin
 	packet_clear(c->p, source, back);
 	if (likely(c->len >= sizeof(struct rte_ether_hdr)))
 		return true;
-	drop(c, DROP_RUNT);
+	parse_drop(c, DROP_RUNT);
 	return false;
 }
 
@@ -479,7 +329,7 @@ parse_ethernet(struct cursor *c, uint32_t network)
 		c->p->key.net_proto = tuple_net_proto(network, 0);
 		respond(c, ANSWER_ARP, DROP_ARP);
 	} else
-		drop(c, DROP_ETHERTYPE);
+		parse_drop(c, DROP_ETHERTYPE);
 }
 
 void
@@ -504,12 +354,12 @@ parse_endpoint(struct worker *w, struct burst *b, uint32_t i)
 		return;
 	const struct rte_ether_hdr *eth = (const void *)c.data;
 	if (unlikely(!endpoint_has_mac(ep, (const struct mac *)&eth->src_addr))) {
-		drop(&c, DROP_SPOOFED_MAC);
+		parse_drop(&c, DROP_SPOOFED_MAC);
 		return;
 	}
 	if (unlikely(!rte_is_multicast_ether_addr(&eth->dst_addr) &&
 		     !mac_equal((const struct mac *)&eth->dst_addr, &ep->gateway_mac))) {
-		drop(&c, DROP_NOT_FOR_US);
+		parse_drop(&c, DROP_NOT_FOR_US);
 		return;
 	}
 	/* As it came: a fragment must not be taken into its datagram twice. */
@@ -525,7 +375,7 @@ static void
 pass(struct cursor *c, uint16_t port, enum drop_reason missing)
 {
 	if (port == PORT_NONE) {
-		drop(c, missing);
+		parse_drop(c, missing);
 		return;
 	}
 	c->p->flags |= PACKET_NO_TTL;
@@ -555,7 +405,7 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 	const struct rte_ether_hdr *eth = (const void *)c.data;
 	if (unlikely(!rte_is_multicast_ether_addr(&eth->dst_addr) &&
 		     !mac_equal((const struct mac *)&eth->dst_addr, &b->from->mac))) {
-		drop(&c, DROP_NOT_FOR_US);
+		parse_drop(&c, DROP_NOT_FOR_US);
 		return;
 	}
 	if (eth->ether_type == RTE_BE16(RTE_ETHER_TYPE_ARP)) {
@@ -566,7 +416,7 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 			return;
 		/* Our MTU leaves room for the tunnel's header: nobody has a reason to break its packets (RFC 7348 4.3). */
 		if (c.p->flags & PACKET_FRAGMENT)
-			drop(&c, DROP_FRAGMENT);
+			parse_drop(&c, DROP_FRAGMENT);
 		else
 			burst_move(b, i, STAGE_DECAP);
 	} else if (concerns_pods(b->config, c.data, c.len)) {
