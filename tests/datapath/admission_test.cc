@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // Endpoints with "admit":"closed": neither open before their policy, nor without their first packets.
-#include <dirent.h>
-
 #include "fragments.hpp"
 #include "switch.hpp"
 
@@ -279,6 +277,53 @@ TEST_F(Admission, APortThatGoesTakesWhatWaitsWithIt)
 	sw.settle();
 	EXPECT_EQ(held(), 0u);
 	EXPECT_TRUE(sw.nothing("old"));
+}
+
+// Two workers turn while the endpoint comes, waits and is covered: every packet that waited arrives.
+TEST(AdmissionWorkers, NothingIsLostInTheMomentOfAdmission)
+{
+	Switch sw(2);
+	sw.network();
+	sw.pod("old", "10.244.1.5");
+	sw.pod("new", "10.244.1.6", R"(,"admit":"closed")");
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	std::vector<int> cores;
+	for (int i = 0; i < CPU_SETSIZE; i++)
+		if (CPU_ISSET(i, &cpus))
+			cores.push_back(i);
+	const std::string whole = R"({"kind":"Endpoint","name":"new","network":"default","port":"new","mac":"02:00:00:00:01:06","ips":["10.244.1.6","fd00:244:1::6"],"admit":)";
+	sw.run_threads(cores);
+	for (unsigned int round = 0; round < 60; round++) {
+		// Some before the change, some while it is made.
+		const uint16_t n = 14;
+		std::thread change([&] {
+			usleep(round * 37 % 900);
+			EXPECT_TRUE(round % 2 == 0 ? sw.apply(R"({"kind":"Policy","name":"p","network":"default","endpoints":["new"],"ingress":[{}]})") : sw.apply(whole + "\"open\"}"))
+				<< sw.error;
+		});
+		for (uint16_t i = 0; i < n; i++) {
+			uint16_t sport = (uint16_t)(1000 + round * 64 + i);
+			sw.give("new", sw.between("new", "old").udp(sport, 53).bytes());
+			sw.give("old", sw.between("old", "new").udp(sport, 53).bytes());
+			usleep(30);
+		}
+		change.join();
+		for (const char *name : {"old", "new"}) {
+			std::vector<uint16_t> got;
+			for (int wait = 0; wait < 2000 && got.size() < n; wait++) {
+				for (auto &f : sw.take_all(name))
+					got.push_back(f.sport());
+				usleep(1000);
+			}
+			ASSERT_EQ(got.size(), n) << name << " in round " << round << "; " << sw.drops_text();
+		}
+		// Closed again for the next round: as another pod by the same name.
+		ASSERT_TRUE(sw.remove("Endpoint", "new")) << sw.error;
+		json_decref(sw.call("delete", R"({"kind":"Policy","name":"p"})"));
+		ASSERT_TRUE(sw.apply(whole + "\"closed\"}")) << sw.error;
+	}
+	sw.stop_threads();
 }
 
 // Over a restart: who was admitted still is, and who was not is not.
