@@ -164,6 +164,8 @@ json_t *policy_stats(struct mgmt *m);
 /* conn_status.c: for `status` (NULL without workers), for an object that opens connections, and now and then: a log line and an
  * event when the table gets full. */
 json_t *connections_status(struct mgmt *m);
+/* nat_status.c: [{"network","ip","ports",...}], or NULL when nothing masquerades. */
+json_t *nat_status(struct mgmt *m);
 void connections_add_count(json_t *status, const struct object *o);
 void connections_watch(struct mgmt *m);
 

@@ -63,6 +63,9 @@ verb_status(const struct call *c)
 	json_t *connections = connections_status(m);
 	if (connections != NULL)
 		json_object_set_new(out, "connections", connections);
+	json_t *nat = nat_status(m);
+	if (nat != NULL)
+		json_object_set_new(out, "masquerade", nat);
 	json_t *extra = m->status_extra != NULL ? m->status_extra(m->arg) : NULL;
 	json_object_update(out, extra);
 	json_decref(extra);

@@ -421,7 +421,10 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 			burst_move(b, i, STAGE_DECAP);
 	} else if (concerns_pods(b->config, c.data, c.len)) {
 		c.wire = true;
-		parse_ethernet(&c, NETWORK_UNDERLAY);
+		if (likely(parse_plain4(b, i, NETWORK_UNDERLAY, c.p->source, 0)))
+			burst_move(b, i, STAGE_TRACK);
+		else
+			parse_ethernet(&c, NETWORK_UNDERLAY);
 	} else {
 		underlay_pass(w, b, i);
 	}

@@ -59,6 +59,24 @@ print_connections(const json_t *c)
 	putchar('\n');
 }
 
+static void
+print_masquerade(const json_t *list)
+{
+	char n[TEXT_MAX], used[TEXT_MAX], ports[TEXT_MAX];
+	json_t *a;
+	size_t i;
+	json_array_foreach(list, i, a)
+	{
+		const json_t *most = json_object_get(a, "busiest");
+		label(i == 0 ? "masquerade" : "");
+		printf("%s (%s) %s connections", string(a, "ip"), string(a, "network"), text_count((uint64_t)number(a, "connections"), n));
+		if (most != NULL)
+			printf(", most to %s: %s of %s ports%s", string(most, "destination"), text_count((uint64_t)number(most, "used"), used),
+			       text_count((uint64_t)number(a, "ports"), ports), json_object_get(a, "warning") != NULL ? "; soon none" : "");
+		putchar('\n');
+	}
+}
+
 /* rx + created = tx + dropped + merged + punted + held: packets are never lost without a word. */
 static void
 print_books(const json_t *books)
@@ -113,7 +131,7 @@ static int
 print_status(struct cli *c, json_t *s)
 {
 	static const char *const known[] = {"version", "uptimeSeconds", "epoch", "objects",
-					    "workers", "connections",   "books"};
+					    "workers", "connections",   "books",  "masquerade"};
 	char buf[TEXT_MAX];
 	const char *key;
 	json_t *v;
@@ -123,6 +141,7 @@ print_status(struct cli *c, json_t *s)
 	label("objects");
 	print_members(json_object_get(s, "objects"));
 	print_connections(json_object_get(s, "connections"));
+	print_masquerade(json_object_get(s, "masquerade"));
 	print_books(json_object_get(s, "books"));
 	json_object_foreach(s, key, v)
 	{

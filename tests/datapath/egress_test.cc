@@ -221,6 +221,14 @@ TEST_F(Egress, PortsRunOutTowardsOneDestinationOnly)
 		seen.insert(sw.take("uplink0").sport());
 	}
 	EXPECT_EQ(seen.size(), 8u) << "every port is found";
+	json_t *status = sw.call("status", "{}"), *nat = json_array_get(json_object_get(status, "masquerade"), 0);
+	EXPECT_STREQ(json_string_value(json_object_get(nat, "ip")), "192.0.2.1");
+	EXPECT_EQ(json_integer_value(json_object_get(nat, "ports")), 8);
+	EXPECT_EQ(json_integer_value(json_object_get(nat, "connections")), 9) << "and the one of routers()";
+	EXPECT_STREQ(json_string_value(json_object_get(json_object_get(nat, "busiest"), "destination")), "203.0.113.7:53/UDP");
+	EXPECT_EQ(json_integer_value(json_object_get(json_object_get(nat, "busiest"), "used")), 8);
+	EXPECT_NE(json_object_get(nat, "warning"), nullptr) << "said before it happens";
+	json_decref(status);
 	sw.send("a", sw.to("a", "203.0.113.7").udp(2000, 53));
 	EXPECT_TRUE(sw.nothing("uplink0"));
 	EXPECT_EQ(sw.drops("nat_ports"), 1u) << sw.drops_text();
@@ -608,4 +616,68 @@ TEST_F(Egress, FragmentsLeaveAndComeBack)
 			EXPECT_EQ(whole(sw.take_all("host")).payload(), own.payload) << sw.drops_text();
 		}
 	EXPECT_EQ(sw.drops("fragment"), 0u) << sw.drops_text();
+}
+
+TEST_F(Egress, SctpKeepsItsChecksum)
+{
+	routers();
+	// A header, an INIT chunk and its CRC32c (RFC 9260 6.8), computed here bit by bit.
+	Bytes b = {0x04, 0xd2, 0, 9, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 20, 1, 2, 3, 4, 0, 1, 0, 0, 0, 1, 0, 1, 5, 6, 7, 8};
+	auto crc = [](Bytes x) {
+		memset(&x[8], 0, 4);
+		uint32_t c = ~0u;
+		for (uint8_t v : x) {
+			c ^= v;
+			for (int k = 0; k < 8; k++)
+				c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
+		}
+		return ~c;
+	};
+	uint32_t sum = crc(b);
+	memcpy(&b[8], &sum, 4);
+	sw.send("a", sw.to("a", "203.0.113.7").raw(132, b));
+	Frame f = sw.take("uplink0");
+	EXPECT_EQ(f.from(), "192.0.2.1");
+	EXPECT_NE(f.sport(), 1234);
+	Bytes out(f.b.begin() + (long)f.l4(), f.b.begin() + (long)f.end());
+	uint32_t is, want = crc(out);
+	memcpy(&is, &out[8], 4);
+	EXPECT_EQ(is, want);
+}
+
+TEST(EgressWorkers, TwoPodsOnTwoWorkersWithOnePortAtOnce)
+{
+	Switch sw(2);
+	sw.port("uplink0", ",\"uplink\":true,\"mac\":\"02:00:00:00:ff:01\",\"ips\":[\"192.0.2.1/24\"]");
+	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"}],
+		"masquerade":{"ips":["192.0.2.1"],"portRange":[40000,41023]}})"))
+		<< sw.error;
+	sw.pod("a", "10.244.1.5");
+	sw.pod("b", "10.244.1.6");
+	sw.send("a", sw.to("a", "192.0.2.9").udp(9, 9));
+	sw.give("uplink0", arp(2, peer, "192.0.2.9", node, "192.0.2.1", node));
+	sw.settle(3000);
+	sw.take_all("uplink0");
+	std::vector<int> cores;
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	for (int c = 0; c < CPU_SETSIZE; c++)
+		if (CPU_ISSET(c, &cpus))
+			cores.push_back(c);
+	sw.run_threads(cores);
+	for (uint16_t k = 0; k < 400; k++)
+		for (const char *pod : {"a", "b"})
+			sw.give(pod, sw.to(pod, "192.0.2.9").udp((uint16_t)(40000 + k), 53).bytes());
+	for (int k = 0; k < 100 && sw.connections() < 801; k++)
+		usleep(20000);
+	usleep(100000);
+	sw.stop_threads();
+	sw.settle();
+	std::set<uint16_t> ports;
+	size_t n = 0;
+	for (auto &f : sw.take_all("uplink0"))
+		if (f.v4() && f.dport() == 53)
+			n++, ports.insert(f.sport());
+	EXPECT_EQ(n, 800u) << sw.drops_text();
+	EXPECT_EQ(ports.size(), 800u) << "no port twice";
 }

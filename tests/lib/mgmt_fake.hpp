@@ -456,6 +456,14 @@ workers_totals(struct totals *out)
 	*out = {10, 1, 8, 2, 0, 1, 0, 0};
 }
 
+const struct conn_view *
+conn_view(const struct conn_table *)
+{
+	static std::vector<struct conn_half> half(2 * 1025); // nothing lives
+	static const struct conn_view view = {half.data(), nullptr};
+	return &view;
+}
+
 void
 conn_table_stats(const struct conn_table *, struct conn_stats *out)
 {
