@@ -88,7 +88,7 @@ def main():
         check(args)
         with Hugepages(args.megabytes(args)) if args.hugepages else contextlib.nullcontext() as args.huge:
             args.run(args)
-    except LabError as e:
+    except (LabError, OSError) as e:
         print(f"scripts/bench: {e}", file=sys.stderr)
         return 1
     return 0
