@@ -156,6 +156,12 @@ bucket_prefetch(const struct conn_table *t, uint32_t hash)
 }
 
 void
+conn_prefetch(const struct conn_table *t, const struct tuple *key)
+{
+	bucket_prefetch(t, conn_hash(t, key));
+}
+
+void
 bucket_rivals(struct conn_table *t, const struct tuple *key, uint32_t hash, uint32_t self, rival_fn *fn, void *arg)
 {
 	uint32_t b = home_of(t, hash), over = 1;

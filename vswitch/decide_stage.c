@@ -224,58 +224,67 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 	return rc;
 }
 
-/* A packet without a connection: judge it and, when it may go, open one. */
-static void
-decide_new(struct worker *w, struct burst *b, uint32_t i)
+/* A packet without a connection: judge it. True: it may go, and *v is what its connection will be. */
+static bool
+judge_new(struct worker *w, struct burst *b, uint32_t i, struct verdict *v)
 {
 	struct packet *p = &b->p[i];
 	struct decide_key key;
-	struct verdict v;
 
 	key_of_packet(p, &key);
 	w->count.decided++;
-	decide_sticky(w, b->config, &key, &v);
-	if (v.action != VERDICT_FORWARD) {
-		if (denied_by_policy(&v))
-			policy_note(w, &p->key, &v);
-		service_note(w, &key, &v);
-		conclude(w, b, i, &v);
-		return;
+	decide_sticky(w, b->config, &key, v);
+	if (v->action != VERDICT_FORWARD) {
+		if (denied_by_policy(v))
+			policy_note(w, &p->key, v);
+		service_note(w, &p->key, v);
+		conclude(w, b, i, v);
+		return false;
 	}
 	if (unlikely(p->flags & PACKET_TTL_OUT)) {
-		v = (struct verdict){.action = VERDICT_ANSWER, .answer = ANSWER_TTL, .drop = DROP_TTL};
-		conclude(w, b, i, &v);
-		return;
+		*v = (struct verdict){.action = VERDICT_ANSWER, .answer = ANSWER_TTL, .drop = DROP_TTL};
+		conclude(w, b, i, v);
+		return false;
 	}
-	if (!may_open(w, p, &v)) {
+	bool opens = may_open(w, p, v);
+	if (opens && likely(worker_may_open(w, p->in_port)))
+		return true;
+	packet_drop(w, b, i, opens ? DROP_NEW_RATE : DROP_INVALID_STATE);
+	return false;
+}
+
+/* Somebody was first, with an earlier packet of this burst or on another worker: it is their connection. */
+static void
+join(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	const struct conn_half *half = &conn_view(w->conns)->half[p->ref];
+	enum again again = AGAIN_FOLLOW;
+	/* Our own verdict may name another backend than the connection is translated to. */
+	if (!conn_half_stands(half, p->source, &p->hop))
+		again = decide_again(w, b, i);
+	if (again == AGAIN_DONE)
+		return;
+	if (again == AGAIN_NEW || !packet_follow(w, b, i))
 		packet_drop(w, b, i, DROP_INVALID_STATE);
-		return;
-	}
-	if (unlikely(!worker_may_open(w, p->in_port))) {
-		packet_drop(w, b, i, DROP_NEW_RATE);
-		return;
-	}
-	int rc = open_connection(w, b, i, &v);
+}
+
+static void
+open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+{
+	struct packet *p = &b->p[i];
+	int rc = open_connection(w, b, i, v);
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
-		policy_note(w, &p->key, &v);
-		service_note(w, &key, &v);
-		p->hop = v.hop[0];
+		policy_note(w, &p->key, v);
+		service_note(w, &p->key, v);
+		p->hop = v->hop[0];
 		if (packet_fits(w, b, i))
 			burst_move(b, i, STAGE_REWRITE);
 	} else if (rc == -EEXIST) {
-		/* Somebody was first, with an earlier packet of this burst or on another worker: it is their connection. */
-		const struct conn_half *half = &conn_view(w->conns)->half[p->ref];
-		enum again again = AGAIN_FOLLOW;
-		/* Our own verdict may name another backend than the connection is translated to. */
-		if (!conn_half_stands(half, p->source, &p->hop))
-			again = decide_again(w, b, i);
-		if (again == AGAIN_DONE)
-			return;
-		if (again == AGAIN_NEW || !packet_follow(w, b, i))
-			packet_drop(w, b, i, DROP_INVALID_STATE);
+		join(w, b, i);
 	} else {
-		enum drop_reason in_use = v.nat_first != 0 ? DROP_NAT_PORTS : DROP_NAT_CLASH;
+		enum drop_reason in_use = v->nat_first != 0 ? DROP_NAT_PORTS : DROP_NAT_CLASH;
 		packet_drop(w, b, i, rc == -EADDRINUSE ? in_use : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);
 	}
 }
@@ -324,29 +333,43 @@ warm(const struct burst *b, uint32_t set)
 		service_warm(&b->config->service, key, n);
 }
 
+/* A packet whose connection no longer knows the way. False: the connection is gone, it is to be judged as a new one. */
+static bool
+continue_again(struct worker *w, struct burst *b, uint32_t i)
+{
+	struct packet *p = &b->p[i];
+	enum again again = decide_again(w, b, i);
+	if (again != AGAIN_FOLLOW)
+		return again == AGAIN_DONE;
+	if (likely(!(p->flags & PACKET_TTL_OUT)))
+		return packet_follow(w, b, i);
+	p->answer = ANSWER_TTL;
+	p->drop = DROP_TTL;
+	burst_move(b, i, STAGE_RESPOND);
+	return true;
+}
+
+/*
+ * All are judged before the first connection is opened: the memory that an opening will touch is on its way while the next
+ * packet is judged. Later fragments come last, as their first may be among the others.
+ */
 void
 decide_run(struct worker *w, struct burst *b, uint32_t set)
 {
+	struct verdict v[WEFT_BURST];
+	uint32_t opening = 0, later = 0;
 	warm(b, set);
 	BURST_FOREACH (i, set) {
-		struct packet *p = &b->p[i];
+		const struct packet *p = &b->p[i];
 		if (unlikely(p->flags & PACKET_LATER)) {
-			decide_later(w, b, i);
-			continue;
+			later |= 1u << i;
+		} else if ((p->ref == 0 || !continue_again(w, b, i)) && judge_new(w, b, i, &v[i])) {
+			opening |= 1u << i;
+			conn_prefetch(w->conns, &v[i].reply);
 		}
-		if (p->ref != 0) {
-			enum again again = decide_again(w, b, i);
-			if (again == AGAIN_DONE)
-				continue;
-			if (again == AGAIN_FOLLOW && unlikely(p->flags & PACKET_TTL_OUT)) {
-				p->answer = ANSWER_TTL;
-				p->drop = DROP_TTL;
-				burst_move(b, i, STAGE_RESPOND);
-				continue;
-			}
-			if (again == AGAIN_FOLLOW && packet_follow(w, b, i))
-				continue;
-		}
-		decide_new(w, b, i);
 	}
+	BURST_FOREACH (i, opening)
+		open_new(w, b, i, &v[i]);
+	BURST_FOREACH (i, later)
+		decide_later(w, b, i);
 }

@@ -27,6 +27,6 @@ enum again decide_again(struct worker *w, struct burst *b, uint32_t i);
 /* service_note.c: decide() for a new connection, keeping to the backend that the client was given before. */
 void decide_sticky(const struct worker *w, const struct config *c, struct decide_key *key, struct verdict *v);
 /* service_note.c: what a service is to remember and count, now that a connection is there or was refused. */
-void service_note(struct worker *w, const struct decide_key *key, const struct verdict *v);
+void service_note(struct worker *w, const struct tuple *t, const struct verdict *v);
 
 #endif

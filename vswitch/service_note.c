@@ -12,9 +12,9 @@ seconds_of(const struct verdict *v)
 }
 
 static struct affinity_key
-affinity_key_of(const struct decide_key *key, const struct verdict *v)
+affinity_key_of(const struct tuple *t, const struct verdict *v)
 {
-	return (struct affinity_key){key->tuple.src, key->tuple.net_proto >> 8, v->through->id};
+	return (struct affinity_key){t->src, t->net_proto >> 8, v->through->id};
 }
 
 void
@@ -23,19 +23,19 @@ decide_sticky(const struct worker *w, const struct config *c, struct decide_key 
 	decide(c, key, v);
 	if (likely(seconds_of(v) == 0) || w->affinity == NULL)
 		return;
-	struct affinity_key who = affinity_key_of(key, v);
+	struct affinity_key who = affinity_key_of(&key->tuple, v);
 	key->preferred = affinity_find(w->affinity, &who, w->now_ms);
 	if (key->preferred != 0 && key->preferred != v->backend)
 		decide(c, key, v);
 }
 
 static void
-remember(struct worker *w, const struct decide_key *key, const struct verdict *v)
+remember(struct worker *w, const struct tuple *t, const struct verdict *v)
 {
 	uint32_t seconds = seconds_of(v);
 	if (likely(seconds == 0) || w->affinity == NULL)
 		return;
-	struct affinity_key who = affinity_key_of(key, v);
+	struct affinity_key who = affinity_key_of(t, v);
 	affinity_note(w->affinity, &who, v->backend, w->now_ms, seconds);
 }
 
@@ -47,7 +47,7 @@ refused_by_service(const struct verdict *v)
 }
 
 void
-service_note(struct worker *w, const struct decide_key *key, const struct verdict *v)
+service_note(struct worker *w, const struct tuple *t, const struct verdict *v)
 {
 	if (v->through == NULL)
 		return;
@@ -55,7 +55,7 @@ service_note(struct worker *w, const struct decide_key *key, const struct verdic
 		service_count_add(w->id, v->through->count, false);
 		if (v->chosen != NULL)
 			service_count_add(w->id, v->chosen->count, false);
-		remember(w, key, v);
+		remember(w, t, v);
 	} else if (refused_by_service(v)) {
 		service_count_add(w->id, v->through->count, true);
 	}

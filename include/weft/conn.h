@@ -177,6 +177,8 @@ uint32_t conn_hash(const struct conn_table *t, const struct tuple *key);
  */
 void conn_find_burst(const struct conn_table *t, const struct tuple *const key[], unsigned int n, uint32_t hash[], uint32_t ref[]);
 uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
+/* A hint, some time before something is done with the key: fetch its bucket. */
+void conn_prefetch(const struct conn_table *t, const struct tuple *key);
 
 /*
  * Create. 0 and *ref the original half;
