@@ -986,3 +986,134 @@ TEST_F(ServiceScope, ConnectionsAreCountedByPortAndByBackend)
 	EXPECT_EQ(json_integer_value(json_object_get(row, "rejected")), 1);
 	json_decref(r);
 }
+
+// --- the same, for clients outside ---
+
+struct ServiceOutside : testing::Test {
+	Switch sw;
+	const Mac ours = "02:00:00:00:ff:01", theirs = "02:00:00:00:ff:09";
+	void SetUp() override
+	{
+		sw.port("uplink0", ",\"uplink\":true,\"mac\":\"02:00:00:00:ff:01\",\"ips\":[\"192.0.2.1/24\"]");
+		sw.network();
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Node\",\"name\":\"node-1\",\"self\":true,\"ips\":[\"192.0.2.1\"]}")) << sw.error;
+		for (int k = 1; k <= 3; k++)
+			sw.pod("s" + std::to_string(k), "10.244.1.1" + std::to_string(k));
+	}
+	void service(const std::vector<std::string> &backends, const std::string &more = "")
+	{
+		std::string b;
+		for (auto &ip : backends)
+			b += (b.empty() ? "" : ",") + std::string("{\"ip\":\"" + ip + "\"}");
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"web\",\"network\":\"default\",\"ips\":[\"10.96.0.10\"],\"externalIPs\":[\"203.0.113.1\"],"
+				     "\"loadBalancerIPs\":[\"198.51.100.1\"],\"ports\":[{\"protocol\":\"TCP\",\"port\":80,\"targetPort\":8080,\"nodePort\":30080}],"
+				     "\"backends\":[" + b + "]" + more + "}"))
+			<< sw.error;
+	}
+	void wire(const std::string &from, const std::string &to, uint16_t sport, uint16_t dport, uint8_t flags)
+	{
+		Packet p;
+		p.macs(theirs, ours).ip(from, to).tcp(sport, dport, flags);
+		sw.give("uplink0", p.bytes());
+		sw.settle();
+	}
+	// The answer of s1, as the client gets it.
+	Frame answers(const Packet &p, const std::string &client)
+	{
+		sw.send("s1", p);
+		sw.give("uplink0", arp(2, theirs, client, ours, "192.0.2.1", ours)); // if it was asked for
+		sw.settle();
+		return answer();
+	}
+	std::string asks(const std::string &from, const std::string &to, uint16_t dport, Frame *f = nullptr)
+	{
+		wire(from, to, ++source, dport, 2);
+		std::string name = "nobody";
+		for (const char *s : {"s1", "s2", "s3"})
+			for (auto &got : sw.take_all(s)) {
+				name = s;
+				if (f != nullptr)
+					*f = got;
+			}
+		return name;
+	}
+	// The last TCP frame that left by the uplink.
+	Frame answer()
+	{
+		Frame last{Bytes(64, 0), false};
+		for (auto &f : sw.take_all("uplink0"))
+			if (f.v4() && f.proto() == 6)
+				last = f;
+		return last;
+	}
+	uint16_t source = 2000;
+};
+
+TEST_F(ServiceOutside, SourceRangesHoldForTheLoadBalancerAndTheNodePort)
+{
+	service({"10.244.1.11"}, ",\"sourceRanges\":[\"192.0.2.8/29\"]");
+	for (const char *to : {"198.51.100.1", "192.0.2.1", "203.0.113.1"}) {
+		uint16_t port = std::string(to) == "192.0.2.1" ? 30080 : 80;
+		EXPECT_EQ(asks("192.0.2.9", to, port), "s1") << to;
+		uint64_t before = sw.drops("service_source_range");
+		bool free = std::string(to) == "203.0.113.1";
+		EXPECT_EQ(asks("192.0.2.77", to, port), free ? "s1" : "nobody") << to;
+		EXPECT_EQ(sw.drops("service_source_range"), before + !free) << to;
+	}
+}
+
+TEST_F(ServiceOutside, ANarrowerRangeIsForNewConnections)
+{
+	Frame f;
+	service({"10.244.1.11"}, ",\"externalTrafficPolicy\":\"Local\"");
+	EXPECT_EQ(asks("192.0.2.77", "198.51.100.1", 80, &f), "s1");
+	EXPECT_EQ(answers(sw.to("s1", "192.0.2.77").tcp(8080, source, 0x12), "192.0.2.77").tcp_flags(), 0x12);
+	service({"10.244.1.11"}, ",\"externalTrafficPolicy\":\"Local\",\"sourceRanges\":[\"192.0.2.8/29\"]");
+	wire("192.0.2.77", "198.51.100.1", source, 80, 0x10);
+	EXPECT_EQ(sw.take("s1").from(), "192.0.2.77");
+	EXPECT_EQ(asks("192.0.2.77", "198.51.100.1", 80), "nobody");
+}
+
+TEST_F(ServiceOutside, AClientKeepsItsBackendByEveryAddress)
+{
+	const std::string sticky = ",\"sessionAffinitySeconds\":100";
+	service({"10.244.1.13"}, sticky);
+	EXPECT_EQ(asks("192.0.2.9", "198.51.100.1", 80), "s3");
+	service({"10.244.1.11", "10.244.1.12", "10.244.1.13"}, sticky);
+	for (int k = 0; k < 5; k++) {
+		EXPECT_EQ(asks("192.0.2.9", "198.51.100.1", 80), "s3");
+		EXPECT_EQ(asks("192.0.2.9", "203.0.113.1", 80), "s3");
+		EXPECT_EQ(asks("192.0.2.9", "192.0.2.1", 30080), "s3");
+	}
+	std::set<std::string> others;
+	for (int k = 20; k < 60; k++)
+		others.insert(asks("192.0.2." + std::to_string(k), "198.51.100.1", 80));
+	EXPECT_EQ(others.size(), 3u) << "others have their own";
+}
+
+TEST_F(ServiceOutside, ABackendThatIsRemovedKeepsItsTcpAndIsMissedWhenItIsGone)
+{
+	for (const char *policy : {"Cluster", "Local"}) {
+		std::string more = std::string(",\"externalTrafficPolicy\":\"") + policy + "\"";
+		Frame f;
+		service({"10.244.1.11"}, more);
+		ASSERT_EQ(asks("192.0.2.9", "198.51.100.1", 80, &f), "s1") << policy;
+		uint16_t port = source;
+		EXPECT_EQ(f.from() == "192.0.2.9", std::string(policy) == "Local");
+		EXPECT_EQ(answers(sw.to("s1", f.from()).tcp(8080, f.sport(), 0x12), "192.0.2.9").from(), "198.51.100.1");
+		service({"10.244.1.12"}, more);
+		wire("192.0.2.9", "198.51.100.1", port, 80, 0x10);
+		EXPECT_EQ(sw.take("s1").dport(), 8080) << policy;
+		EXPECT_EQ(answers(sw.to("s1", f.from()).tcp(8080, f.sport(), 0x10), "192.0.2.9").tcp_flags(), 0x10) << policy;
+		ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+		wire("192.0.2.9", "198.51.100.1", port, 80, 0x10);
+		Frame reset = answer();
+		EXPECT_EQ(reset.tcp_flags(), 4) << policy;
+		EXPECT_EQ(reset.from(), "198.51.100.1");
+		EXPECT_EQ(reset.dport(), port);
+		EXPECT_EQ(reset.checksums(), "");
+		EXPECT_GE(sw.drops("backend_gone"), 1u);
+		ASSERT_TRUE(sw.apply("{\"kind\":\"Endpoint\",\"name\":\"s1\",\"network\":\"default\",\"port\":\"s1\",\"mac\":\"02:00:00:00:01:0b\",\"ips\":[\"10.244.1.11\"]}"))
+			<< sw.error;
+	}
+}
