@@ -21,8 +21,9 @@ fragment_name(const struct worker *w, const struct packet *p, uint32_t network, 
 }
 
 /*
- * All fragments of a datagram come by one port, but not by one queue: a guest that spreads by ports can only do so with the first. So one of the
- * workers that poll the port's queues keeps it, chosen by its name: with one queue it is always this one, and nobody else's worker is burdened.
+ * All fragments of a datagram come by one port, but not by one queue: a guest that spreads by ports can only do so with
+ * the first. So one of the workers that poll the port's queues keeps it, chosen by its name: with one queue it is
+ * always this one, and nobody else's worker is burdened.
  */
 bool
 fragment_mine(struct worker *w, struct burst *b, uint32_t i, const struct datagram *d)
@@ -38,8 +39,8 @@ fragment_mine(struct worker *w, struct burst *b, uint32_t i, const struct datagr
 	if (likely(owner == w->id))
 		return true;
 	/*
-	 * As it came: the tunnel's header is still in front of it, its checksum was right, and the sign of congestion that went inside with
-	 * it changes nothing when it is taken over again.
+	 * As it came: the tunnel's header is still in front of it, its checksum was right, and the sign of congestion
+	 * that went inside with it changes nothing when it is taken over again.
 	 */
 	if (p->outer != 0) {
 		rte_pktmbuf_prepend(m, p->outer);
@@ -54,7 +55,8 @@ fragment_mine(struct worker *w, struct burst *b, uint32_t i, const struct datagr
 	return false;
 }
 
-/* What the fragment covers of its datagram. -1, or the drop reason, and the whole datagram is to be refused unless it is a mere duplicate. */
+/* What the fragment covers of its datagram. -1, or the drop reason, and the whole datagram is to be refused unless it
+ * is a mere duplicate. */
 static int
 add_part(struct fragment_entry *e, const struct packet *p)
 {
@@ -141,7 +143,8 @@ fragment_take(struct worker *w, struct burst *b, uint32_t i, const struct datagr
 	} else {
 		fragment_adopt(e, p);
 	}
-	/* Nothing is missing: the same name means another datagram from now on (16 bits of identification come round soon, RFC 4963). */
+	/* Nothing is missing: the same name means another datagram from now on (16 bits of identification come round
+	 * soon, RFC 4963). */
 	if (e->got == e->total)
 		fragment_forget(t, e);
 	return FRAGMENT_GO;

@@ -18,7 +18,8 @@ write_part(struct rte_ipv4_hdr *ip, unsigned int offset, unsigned int len, bool 
 	ip->hdr_checksum = (uint16_t)~rte_raw_cksum(ip, sizeof(*ip));
 }
 
-/* Bytes [from, from + len) of what packet i carries, as a packet of its own that is run after this burst. False: no room for it. */
+/* Bytes [from, from + len) of what packet i carries, as a packet of its own that is run after this burst. False: no
+ * room for it. */
 static bool
 split_off(struct worker *w, const struct burst *b, uint32_t i, unsigned int from, unsigned int len, bool more)
 {
@@ -51,7 +52,8 @@ fragment_split(struct worker *w, struct burst *b, uint32_t i, uint16_t mtu)
 	struct rte_ipv4_hdr *ip = packet_at(b, i, p->l3);
 	if (!packet_is4(p) || ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_DF_FLAG))
 		return false;
-	/* Of options some go into every part and some do not: nobody uses them enough for that. SCTP needs the whole, see beyond_us(). */
+	/* Of options some go into every part and some do not: nobody uses them enough for that. SCTP needs the whole,
+	 * see beyond_us(). */
 	if (ip->version_ihl != RTE_IPV4_VHL_DEF || mtu < sizeof(*ip) + 8 || p->proto == IPPROTO_SCTP)
 		return false;
 	if (offload_is_partial(m) && offload_complete(m, p->ip_end, p->proto == IPPROTO_UDP) < 0)
@@ -62,7 +64,8 @@ fragment_split(struct worker *w, struct burst *b, uint32_t i, uint16_t mtu)
 		p->fragment_offset = 0;
 	for (unsigned int from = room; from < total; from += room) {
 		unsigned int len = RTE_MIN(room, total - from);
-		/* What has been split off already will not find its way without the rest: the receiver's loss, as of any other packet. */
+		/* What has been split off already will not find its way without the rest: the receiver's loss, as of
+		 * any other packet. */
 		if (!split_off(w, b, i, from, len, more || from + len < total))
 			return false;
 	}

@@ -8,7 +8,7 @@
 
 #define BUCKETS 1024u
 #define ACCOUNTS 1024u
-#define CLASSES 2 /* waiting, and all others */
+#define CLASSES 2        /* waiting, and all others */
 #define EXPIRE_BUDGET 64 /* in one round of housekeeping */
 
 /* Oldest at the head. */
@@ -177,9 +177,9 @@ evict(struct worker *w, uint16_t i)
 
 /* The oldest of those that there are more of. */
 static uint16_t
-oldest(const struct list class[CLASSES])
+oldest(const struct list lists[CLASSES])
 {
-	return class[0].n > class[1].n ? class[0].head : class[1].head;
+	return lists[0].n > lists[1].n ? lists[0].head : lists[1].head;
 }
 
 /* Who has most of what is full. */
@@ -383,10 +383,10 @@ fragment_housekeep(struct worker *w)
 	struct fragment_table *t = w->fragments;
 	static const uint32_t life[CLASSES] = {FRAGMENT_HOLD_MS, FRAGMENT_LIFE_MS};
 	unsigned int budget = EXPIRE_BUDGET;
-	for (int class = 0; class < CLASSES; class++) {
-		for (; t->age[class].head != 0 && budget > 0; budget--) {
-			struct fragment_entry *e = &t->entry[t->age[class].head];
-			if (!clock_passed(w->now_ms, e->since_ms, life[class]))
+	for (int kind = 0; kind < CLASSES; kind++) {
+		for (; t->age[kind].head != 0 && budget > 0; budget--) {
+			struct fragment_entry *e = &t->entry[t->age[kind].head];
+			if (!clock_passed(w->now_ms, e->since_ms, life[kind]))
 				break;
 			fragment_drop_held(w, e, DROP_FRAGMENT_TIMEOUT);
 			fragment_forget(t, e);
@@ -400,10 +400,10 @@ fragment_table_free(struct worker *w)
 	struct fragment_table *t = w->fragments;
 	if (t == NULL)
 		return;
-	for (int class = 0; class < CLASSES; class++)
-		while (t->age[class].head != 0) {
-			fragment_drop_held(w, &t->entry[t->age[class].head], DROP_FRAGMENT_TIMEOUT);
-			fragment_forget(t, &t->entry[t->age[class].head]);
+	for (int kind = 0; kind < CLASSES; kind++)
+		while (t->age[kind].head != 0) {
+			fragment_drop_held(w, &t->entry[t->age[kind].head], DROP_FRAGMENT_TIMEOUT);
+			fragment_forget(t, &t->entry[t->age[kind].head]);
 		}
 	free(t);
 	w->fragments = NULL;

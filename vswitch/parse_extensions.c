@@ -30,8 +30,8 @@ ip6_chain(const uint8_t *frame, unsigned int at, unsigned int end, uint8_t next,
 		const int cut = out->more ? DROP_FRAGMENT_TINY : DROP_IP_HEADER;
 		unsigned int size;
 		bool later = out->fragment_at != 0 && out->offset != 0;
-		if (later || (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS && next != IPPROTO_AH &&
-			      next != IPPROTO_FRAGMENT)) {
+		if (later || (next != IPPROTO_HOPOPTS && next != IPPROTO_ROUTING && next != IPPROTO_DSTOPTS &&
+			      next != IPPROTO_AH && next != IPPROTO_FRAGMENT)) {
 			out->proto = next;
 			out->l4 = (uint16_t)at;
 			return -1;

@@ -16,8 +16,9 @@ bad_source4(uint32_t be)
 }
 
 /*
- * A part of a datagram whose data starts at `start`, behind `fixed` bytes of header that every part has. It carries something, in whole
- * eights but for the last, and the whole may be told in 16 bits (RFC 791, 8200 4.5). False: dropped.
+ * A part of a datagram whose data starts at `start`, behind `fixed` bytes of header that every part has. It carries
+ * something, in whole eights but for the last, and the whole may be told in 16 bits (RFC 791, 8200 4.5). False:
+ * dropped.
  */
 static bool
 note_fragment(struct cursor *c, uint32_t id, unsigned int offset, bool more, unsigned int start, unsigned int fixed)
@@ -84,7 +85,8 @@ parse_ip4(struct cursor *c)
 	uint16_t field = rte_be_to_cpu_16(ip->fragment_offset);
 	if (likely(!(field & (RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK))))
 		return true;
-	return note_fragment(c, ip->packet_id, (field & RTE_IPV4_HDR_OFFSET_MASK) * 8u, field & RTE_IPV4_HDR_MF_FLAG, c->p->l4, ihl);
+	return note_fragment(c, ip->packet_id, (field & RTE_IPV4_HDR_OFFSET_MASK) * 8u, field & RTE_IPV4_HDR_MF_FLAG,
+			     c->p->l4, ihl);
 }
 
 /* Extension headers, and perhaps a fragment's. False: dropped. */
