@@ -27,9 +27,10 @@ is_kernels(const struct mgmt *m, const struct batch *b, const struct ip *ip)
 		for (uint32_t k = 0; port != NULL && k < port->ips.n; k++)
 			found = found || ip_equal(&port->ips.v[k].ip, ip);
 	}
-	for (uint32_t i = 0; i < m->index.n[KIND_NODE]; i++) {
-		const struct spec_node *node = &m->index.v[KIND_NODE][i]->spec->node;
-		for (uint32_t k = 0; node->self && k < node->ips.n; k++)
+	for (uint32_t i = 0; i < m->index.n[KIND_NODE] + (b != NULL ? b->n : 0); i++) {
+		const struct object *o = i < m->index.n[KIND_NODE] ? m->index.v[KIND_NODE][i] : b->v[i - m->index.n[KIND_NODE]].next;
+		const struct spec_node *node = o != NULL && o->kind == KIND_NODE ? &o->spec->node : NULL;
+		for (uint32_t k = 0; node != NULL && node->self && k < node->ips.n; k++)
 			found = found || ip_equal(&node->ips.v[k], ip);
 	}
 	return host && found;
@@ -49,6 +50,29 @@ claim_network(struct nat_claims *c, const struct mgmt *m, const struct batch *b,
 	}
 }
 
+/* Has the kernel a device of ours, or is it about to have one? */
+static bool
+has_host(const struct mgmt *m, const struct batch *b)
+{
+	for (uint32_t i = 0; i < m->index.n[KIND_PORT]; i++)
+		if (host_with_device(m->index.v[KIND_PORT][i]) != NULL)
+			return true;
+	for (uint32_t i = 0; b != NULL && i < b->n; i++)
+		if (host_with_device(b->v[i].next) != NULL)
+			return true;
+	return false;
+}
+
+static void
+claim_node_ports(struct nat_claims *c, const struct object *o)
+{
+	for (uint32_t i = 0; o != NULL && o->kind == KIND_SERVICE && i < o->spec->service.n_ports; i++) {
+		uint16_t port = o->spec->service.ports[i].node_port;
+		if (port != 0)
+			port_set_add(&c->may, port, port);
+	}
+}
+
 /* What the objects of now want, and (b not NULL) what those of the batch will. */
 static void
 collect(struct nat_claims *c, const struct mgmt *m, const struct batch *b)
@@ -60,19 +84,22 @@ collect(struct nat_claims *c, const struct mgmt *m, const struct batch *b)
 	for (uint32_t i = 0; b != NULL && i < b->n; i++)
 		if (b->v[i].next != NULL && b->v[i].next->kind == KIND_NETWORK)
 			claim_network(c, m, b, b->v[i].next, b->v[i].at);
-	bool host = false;
-	for (uint32_t i = 0; i < m->index.n[KIND_PORT]; i++)
-		host = host || host_with_device(m->index.v[KIND_PORT][i]) != NULL;
-	for (uint32_t p = 1; host && p < 65536; p++)
+	if (!has_host(m, b))
+		return;
+	for (uint32_t p = 1; p < 65536; p++)
 		if (m->node_port_uses[p] != 0)
 			port_set_add(&c->may, (uint16_t)p, (uint16_t)p);
+	for (uint32_t i = 0; b != NULL && i < b->n; i++)
+		claim_node_ports(c, b->v[i].next);
 }
 
 static void
 count_node_ports(struct mgmt *m, const struct object *o, int by)
 {
-	for (uint32_t i = 0; o != NULL && o->kind == KIND_SERVICE && i < o->spec->service.n_ports; i++)
-		m->node_port_uses[o->spec->service.ports[i].node_port] = (uint16_t)(m->node_port_uses[o->spec->service.ports[i].node_port] + by);
+	for (uint32_t i = 0; o != NULL && o->kind == KIND_SERVICE && i < o->spec->service.n_ports; i++) {
+		uint16_t *uses = &m->node_port_uses[o->spec->service.ports[i].node_port];
+		*uses = (uint16_t)(*uses + by);
+	}
 }
 
 static bool

@@ -333,6 +333,56 @@ TEST_F(Outside, TheBackendGoesAndComes)
 	sw.take("web");
 }
 
+TEST_F(Outside, AnEstablishedClientStaysWithABackendThatLeavesTheService)
+{
+	sw.pod("other", "10.244.1.7");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+	Frame f = sw.take("web");
+	Packet r = sw.to("web", f.from()).tcp(8080, f.sport(), 0x12);
+	r.ack = 1001;
+	sw.send("web", r);
+	sw.take("uplink0");
+	auto data = [&] {
+		Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
+		p.seq = 1001, p.ack = 1001;
+		wire(p);
+	};
+	data();
+	sw.take("web");
+	for (const char *policy : {"Cluster", "Local"}) {
+		service(policy, R"({"ip":"10.244.1.7"})");
+		data();
+		if (std::string(policy) == "Cluster") {
+			EXPECT_EQ(sw.take("web").from(), "192.0.2.1") << sw.drops_text();
+		}
+		sw.take_all("web");
+		sw.take_all("uplink0");
+		EXPECT_TRUE(sw.nothing("other"));
+	}
+}
+
+TEST_F(Outside, AServiceThatGoesLeavesItsEstablishedClient)
+{
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+	Frame f = sw.take("web");
+	Packet r = sw.to("web", f.from()).tcp(8080, f.sport(), 0x12);
+	r.ack = 1001;
+	sw.send("web", r);
+	sw.take("uplink0");
+	ASSERT_TRUE(sw.remove("Service", "web"));
+	Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
+	p.seq = 1001, p.ack = 1001;
+	wire(p);
+	r.tcp_flags = 0x10, r.seq = 1001;
+	sw.send("web", r);
+	// Whatever is decided, nothing leaves with the pod's own address, and nothing goes to the wrong place.
+	for (auto &g : sw.take_all("uplink0"))
+		EXPECT_TRUE(g.is_arp() || g.from() == "192.0.2.100");
+	for (auto &g : sw.take_all("web"))
+		EXPECT_EQ(g.from(), "192.0.2.1");
+	sw.take_all("host");
+}
+
 // --- the node itself ---
 
 TEST_F(Outside, TheNodeReachesServices)

@@ -315,6 +315,37 @@ TEST_F(HostRoutes, AFailureIsAWarning)
 	EXPECT_EQ(state.routes.size(), 2u);
 }
 
+TEST_F(HostRoutes, ToServicesAndToThePodsOfOtherNodes)
+{
+	const std::string node = R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"],"serviceCIDRs":["10.96.0.0/12","fd00:96::/112"]})",
+			  other = R"({"kind":"Node","name":"o","ips":["192.0.2.2"],"serviceCIDRs":["10.0.0.0/12"]})";
+	auto remote = [](const std::string &prefixes) {
+		return R"({"kind":"Remote","name":"r","network":"default","vtep":"192.0.2.2","prefixes":[)" + prefixes +
+		       R"(],"endpoints":[{"ip":"10.9.9.9","mac":"02:00:00:00:00:09"}]})";
+	};
+	apply(network + "," + host + "," + node + "," + other + "," + remote(R"("10.244.2.0/24","0.0.0.0/0","::/0")"));
+	std::map<std::string, std::string> want;
+	for (const char *p : {"10.244.1.0/24", "fd00:244:1::/64", "10.96.0.0/12", "fd00:96::/112", "10.244.2.0/24", "10.9.9.9/32"})
+		want[p] = "weft0";
+	EXPECT_EQ(state.routes, want) << "and none to everywhere";
+	apply(remote(R"("10.244.2.0/24","10.244.3.0/24")"));
+	want["10.244.3.0/24"] = "weft0";
+	EXPECT_EQ(state.routes, want);
+	ask("delete", R"({"kind":"Remote","name":"r"})");
+	apply(R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"],"serviceCIDRs":["10.96.0.0/12"]})");
+	for (const char *p : {"10.244.2.0/24", "10.244.3.0/24", "10.9.9.9/32", "fd00:96::/112"})
+		want.erase(p);
+	EXPECT_EQ(state.routes, want);
+}
+
+TEST_F(HostRoutes, ARouteOfARemoteThatIsTakenIsItsWarning)
+{
+	state.other_routes.insert("10.244.2.0/24");
+	apply(network + "," + host + R"(,{"kind":"Remote","name":"r","network":"default","vtep":"192.0.2.2","prefixes":["10.244.2.0/24"]})");
+	EXPECT_EQ(value("get", R"({"kind":"Remote","name":"r"})", {"object", "status", "warnings"}),
+		  R"(["the host has no route to 10.244.2.0/24 by weft0: another device has the prefix"])");
+}
+
 TEST_F(HostRoutes, OtherPortsAreNotAsked)
 {
 	apply(network + "," + tap("pod", "eth0"));
