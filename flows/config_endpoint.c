@@ -63,6 +63,7 @@ take_out(struct config_txn *t, const struct change *ch)
 	}
 	for (uint32_t i = 0; i < spec->prefixes.n; i++)
 		fib_remove(t, ep->network, &spec->prefixes.v[i], spec);
+	claims_take_out(t, ep, ch->name, ch->now == NULL);
 	config_bump(t, ep->slot);
 	t->b->n_closed -= ep->closed;
 	txn_retire(&t->txn, (void *)(uintptr_t)ep);
@@ -191,6 +192,8 @@ put_in(struct config_txn *t, const struct change *ch, struct error *e)
 		rc = choose_hop(t, ep, t->c->network[network], base, e);
 	if (rc == 0)
 		rc = put_routes(t, ep, e);
+	if (rc == 0)
+		claims_put_in(t, ep, ch->name);
 	if (rc == 0 && (base == NULL || base->network != network))
 		rc = policy_endpoint_put(&t->c->policy, &t->txn, ch->name, network, ep->slot, config_bump, t);
 	return rc;

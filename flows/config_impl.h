@@ -46,6 +46,7 @@ struct config_builder {
 	struct lpm underlay; /* network 0: struct underlay_route */
 	const struct config_object *host, *uplink, *self;
 	uint32_t n_closed;   /* endpoints that are not admitted yet */
+	struct pmap claims;  /* config_claim.c */
 	uint32_t link_hop[2]; /* out of the uplink to whom it is for, IPv6 and IPv4 */
 };
 
@@ -173,6 +174,10 @@ void endpoints_touch(struct config_txn *t);
 void endpoints_take_out(struct config_txn *t);
 int endpoints_put_in(struct config_txn *t, struct error *e);
 const struct port_user *port_user_find(const struct config *c, const char *port);
+
+/* config_claim.c */
+void claims_take_out(struct config_txn *t, const struct endpoint *ep, const char *name, bool gone);
+void claims_put_in(struct config_txn *t, const struct endpoint *ep, const char *name);
 
 /* config_admit.c */
 /* A Policy that this transaction brings. */

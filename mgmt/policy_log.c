@@ -127,6 +127,27 @@ write_down(json_t *e)
 	       backend[0] != '\0' ? " as " : "", backend, text(e, "endpoint"));
 }
 
+/* An address goes to whoever announced it. What is told of it, or NULL. */
+static json_t *
+claim(const struct policy_event *e)
+{
+	char ip[IP_TEXT_MAX];
+	const char *name = policy_endpoint_name(&config_current()->policy, e->endpoint);
+	if (name == NULL)
+		return NULL;
+	json_t *out = json_pack("{s:s, s:s, s:s, s:s}", "event", "announced", "kind", "Endpoint", "name", name, "ip",
+				ip_format(&e->to, ip));
+	struct config_txn *t = config_begin();
+	if (config_claim(t, name, &e->to) == 0 && config_check(t, NULL) == 0) {
+		config_publish(t);
+		syslog(LOG_INFO, "Endpoint %s announced %s and has it now", json_string_value(json_object_get(out, "name")), ip);
+		return out;
+	}
+	config_abort(t);
+	json_decref(out);
+	return NULL;
+}
+
 /* Up to AT_ONCE of them, unless a change is being built: names are asked of the configuration. Returns how many. */
 static unsigned int
 tell_some(struct mgmt *m)
@@ -137,10 +158,13 @@ tell_some(struct mgmt *m)
 		return 0;
 	unsigned int n = workers_policy_events(v, AT_ONCE);
 	for (unsigned int i = 0; i < n; i++)
-		events[i] = event_json(&config_current()->policy, &v[i]);
+		events[i] = v[i].claim ? claim(&v[i]) : event_json(&config_current()->policy, &v[i]);
 	pthread_mutex_unlock(&m->build);
 	for (unsigned int i = 0; i < n; i++) {
-		write_down(events[i]);
+		if (events[i] == NULL)
+			continue;
+		if (!v[i].claim)
+			write_down(events[i]);
 		emit(m, events[i]);
 	}
 	return n;

@@ -72,6 +72,18 @@ tell_of(struct worker *w, const struct tuple *key, const struct verdict *v, unsi
 }
 
 void
+note_claim(struct worker *w, const struct config *c, const struct endpoint *ep, const struct ip *ip)
+{
+	const struct route *r = config_route(c, ep->network, ip);
+	struct policy_event e = {.claim = true, .to = *ip, .at_ms = w->now_ms, .endpoint = ep->slot};
+	/* Ten changes a second and worker are more than any election makes. */
+	if ((r != NULL && r->key.len == 128 && r->slot == ep->slot) || (w->claimed_ms != 0 && w->now_ms - w->claimed_ms < 100))
+		return;
+	w->claimed_ms = w->now_ms;
+	rte_ring_enqueue_elem(w->events, &e, sizeof(e));
+}
+
+void
 policy_note(struct worker *w, const struct tuple *key, const struct verdict *v)
 {
 	for (unsigned int side = 0; side < 2; side++) {

@@ -10,5 +10,7 @@
 void policy_note(struct worker *w, const struct tuple *key, const struct verdict *v);
 /* An established connection is denied: tell. */
 void policy_note_again(struct worker *w, const struct tuple *key, const struct verdict *v);
+/* ARP or ND announces an address that the endpoint may speak for but that is not its own: tell, if that is news. */
+void note_claim(struct worker *w, const struct config *c, const struct endpoint *ep, const struct ip *ip);
 
 #endif

@@ -14,6 +14,7 @@
 #include <weft/pipeline.h>
 
 #include "nd.h"
+#include "policy_note.h"
 #include "respond.h"
 #include "rewrite.h"
 #include "spoof.h"
@@ -77,6 +78,8 @@ respond_arp(struct worker *w, struct burst *b, uint32_t i, const struct asker *a
 	/* Through a tunnel only what lives here is answered: several nodes may hear the same question. */
 	const struct route *r = config_route(b->config, a->network->id, &target);
 	bool ours = r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_GATEWAY);
+	if (gratuitous && !own && a->endpoint != NULL)
+		note_claim(w, b->config, a->endpoint, &target);
 	if (arp->arp_opcode != RTE_BE16(RTE_ARP_OP_REQUEST) || own || gratuitous || (a->tunnel && !ours)) {
 		packet_drop(w, b, i, DROP_ARP);
 		return;
@@ -244,6 +247,8 @@ respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 	bool own = a->endpoint != NULL && (endpoint_owns(a->endpoint, &target) || ip_equal(&target, &p->key.src));
 	const struct route *r = config_route(b->config, a->network->id, &target);
 	bool local = r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_GATEWAY);
+	if (!solicitation && a->endpoint != NULL && !endpoint_owns(a->endpoint, &target) && !ip_is_link_local6(&target))
+		note_claim(w, b->config, a->endpoint, &target);
 	/* A probe for a link-local address is for the pod's own: on its link there is nobody else but us. */
 	if (!solicitation || own || (probe && (r == NULL || ip_is_link_local6(&target))) || (a->tunnel && !local) || target.b[0] == 0xff) {
 		packet_drop(w, b, i, DROP_ND);

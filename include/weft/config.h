@@ -221,6 +221,11 @@ bool config_culprit(const struct config_txn *t, enum kind *kind, const char **na
 /* After config_check: an Endpoint that is not closed; and those that were closed before this transaction and are not any more. */
 bool config_admits(const struct config_txn *t, const char *name);
 void config_admitted(const struct config_txn *t, void (*fn)(const char *name, void *arg), void *arg);
+/*
+ * Before config_check: the endpoint has announced an address that it is `allowed`, and has it from now on. -EALREADY: it has it; -EEXIST: it is
+ * somebody's own; -ENOENT: no such endpoint, or it may not; -ENOSPC: it has announced too many.
+ */
+int config_claim(struct config_txn *t, const char *endpoint, const struct ip *ip);
 /* How many Endpoints are closed now. Control threads, under the builder. */
 uint32_t config_closed(void);
 /* After config_check. Make it so: swap the root, bump the generations, retire the old. Returns the new epoch. Frees t. */

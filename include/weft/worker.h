@@ -51,6 +51,7 @@ struct policy_event {
 	uint16_t to_port;           /* network byte order */
 	uint8_t direction;          /* enum policy_direction */
 	bool allow, dry_run, established;
+	bool claim;                 /* no verdict: the endpoint announces `to`, which it is allowed */
 };
 static_assert(sizeof(struct policy_event) % 4 == 0, "a ring's element");
 
@@ -117,6 +118,7 @@ struct worker {
 	uint32_t waiting_since_ms;    /* since then */
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
 	struct rte_ring *events;      /* struct policy_event, to the control thread */
+	uint32_t claimed_ms;          /* when an endpoint last announced an address */
 	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */
 	uint32_t aged_ms; /* when neighbours were aged last */
 	uint64_t aged_created; /* count.conn_created when connections were */

@@ -262,3 +262,120 @@ TEST_F(Spoof, SourcesThatNobodyMayHave)
 	EXPECT_EQ(sw.drops("bad_address") + sw.drops("spoofed_ip"), 6u);
 	EXPECT_EQ(sw.connections(), 0u);
 }
+
+// --- VRRP: two pods may have one address, and the one that announced it last does ---
+
+struct Vrrp : Spoof {
+	void SetUp() override
+	{
+		Spoof::SetUp();
+		for (int i = 1; i <= 2; i++)
+			sw.pod("v" + std::to_string(i), "10.244.1.2" + std::to_string(i),
+			       ",\"allowed\":[{\"ip\":\"10.244.1.200\",\"mac\":\"00:00:5e:00:01:33\"},{\"ip\":\"fd00:244:1::200\",\"mac\":\"00:00:5e:00:01:33\"}]");
+	}
+	// Who gets what b sends to the address, "" when nobody does.
+	std::string owner(const std::string &ip = VIP, uint16_t sport = 0)
+	{
+		static uint16_t next = 1000;
+		sw.send("b", sw.to("b", ip).udp(sport != 0 ? sport : next++, 80));
+		sw.take_all("b");
+		std::string who;
+		for (const char *name : {"v1", "v2", "a"})
+			if (!sw.take_all(name).empty())
+				who += name;
+		return who;
+	}
+	// The switch's control thread has a look now and then.
+	bool becomes(const std::string &who, const std::string &ip = VIP)
+	{
+		for (int i = 0; i < 100; i++) {
+			if (owner(ip) == who)
+				return true;
+			usleep(20000);
+		}
+		return false;
+	}
+	void announce(const std::string &name)
+	{
+		usleep(120000);
+		sw.settle();
+		sw.give(name, arp(1, VMAC, VIP, "00:00:00:00:00:00", VIP));
+		sw.settle();
+	}
+	void announce6(const std::string &name)
+	{
+		usleep(120000);
+		sw.settle();
+		Packet p;
+		p.macs(VMAC, "33:33:00:00:00:01").ip(VIP6, "ff02::1").icmp(136, 0, 0x20000000);
+		p.ttl = 255, p.payload = address(VIP6);
+		Mac m = VMAC;
+		p.payload.push_back(2), p.payload.push_back(1);
+		p.payload.insert(p.payload.end(), m.b, m.b + 6);
+		sw.send(name, p);
+	}
+};
+
+TEST_F(Vrrp, WhoeverAnnouncedItLastHasIt)
+{
+	EXPECT_EQ(owner(), "");
+	announce("v1");
+	EXPECT_TRUE(becomes("v1"));
+	EXPECT_EQ(owner(VIP, 7), "v1");
+	announce("v2");
+	EXPECT_TRUE(becomes("v2"));
+	EXPECT_EQ(owner(VIP, 7), "v2") << "an established connection goes where the address is";
+	announce("v1");
+	EXPECT_TRUE(becomes("v1"));
+	EXPECT_EQ(owner(VIP6), "");
+	announce6("v2");
+	EXPECT_TRUE(becomes("v2", VIP6));
+	EXPECT_EQ(owner(), "v1");
+	EXPECT_EQ(sw.drops("spoofed_arp"), 0u);
+}
+
+TEST_F(Vrrp, ItsHolderSpeaksAndIsAnswered)
+{
+	announce("v1");
+	ASSERT_TRUE(becomes("v1"));
+	Packet p = sw.to("v1", sw.ip("b")).udp(9, 10);
+	p.src = VMAC, p.from = VIP;
+	sw.send("v1", p);
+	EXPECT_EQ(sw.take("b").from(), VIP);
+	sw.send("b", sw.to("b", VIP).udp(10, 9));
+	EXPECT_EQ(sw.take_all("v1").size(), 1u);
+}
+
+TEST_F(Vrrp, NobodyTakesWhatHeIsNotAllowed)
+{
+	sw.give("a", arp(1, sw.mac("a"), VIP, "00:00:00:00:00:00", VIP));
+	sw.settle();
+	usleep(200000);
+	EXPECT_EQ(owner(), "");
+	EXPECT_EQ(sw.drops("spoofed_arp"), 1u);
+}
+
+TEST_F(Vrrp, AnAddressOfItsOwnIsNotTaken)
+{
+	sw.pod("d", "10.244.1.200");
+	announce("v1");
+	usleep(200000);
+	sw.send("b", sw.to("b", VIP).udp(1, 80));
+	EXPECT_EQ(sw.take_all("d").size(), 1u);
+	EXPECT_TRUE(sw.nothing("v1"));
+}
+
+TEST_F(Vrrp, ItGoesWithTheEndpointAndWithItsRight)
+{
+	announce("v1");
+	ASSERT_TRUE(becomes("v1"));
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"p\",\"network\":\"default\",\"endpoints\":[\"v1\"],\"ingress\":[{}]}")) << sw.error;
+	EXPECT_EQ(owner(), "v1") << "other changes leave it";
+	sw.pod("v1", "10.244.1.21");
+	EXPECT_EQ(owner(), "") << "no longer allowed";
+	announce("v2");
+	ASSERT_TRUE(becomes("v2"));
+	ASSERT_TRUE(sw.remove("Endpoint", "v2"));
+	EXPECT_EQ(owner(), "");
+	sw.pod("d", "10.244.1.200");
+}

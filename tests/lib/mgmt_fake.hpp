@@ -366,6 +366,11 @@ void
 config_admitted(const struct config_txn *, void (*)(const char *, void *), void *)
 {
 }
+int
+config_claim(struct config_txn *, const char *, const struct ip *)
+{
+	return -ENOENT;
+}
 uint32_t
 config_closed(void)
 {
