@@ -28,11 +28,23 @@ is_here(void *arg, uint32_t network, const struct ip *ip)
 	return r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_HOST);
 }
 
+/* Whoever led there so far: somebody in the network, or the way out of it. */
+static void
+claimed(void *arg, uint32_t network, const struct ip *ip)
+{
+	struct config_txn *t = arg;
+	const struct route *r = config_route(t->c, network, ip);
+	if (r == NULL)
+		r = config_route(t->c, NETWORK_UNDERLAY, ip);
+	if (r != NULL)
+		config_bump(t, r->slot);
+}
+
 struct service_change
 service_change_of(struct config_txn *t)
 {
 	t->locality = (struct service_locality){t->b->self != NULL ? t->b->self->name : NULL, is_here, t};
-	return (struct service_change){&t->c->service, &t->txn, config_bump, t, &t->locality};
+	return (struct service_change){&t->c->service, &t->txn, config_bump, t, &t->locality, claimed};
 }
 
 static void

@@ -35,6 +35,8 @@ bump_answerer(const struct service_change *c, uint32_t network, const struct ip 
 		c->bump(c->arg, a->slot);
 	else if (service_in_cidr(c->s, ip))
 		c->bump(c->arg, c->s->cidr_slot);
+	else if (c->claimed != NULL)
+		c->claimed(c->arg, network, ip);
 }
 
 /* The address with `slot` added and `without` left out (0: none); gone when nobody is left. */

@@ -141,6 +141,8 @@ struct service_change {
 	void (*bump)(void *arg, uint32_t slot); /* slots that must move after publish */
 	void *arg;
 	const struct service_locality *locality; /* NULL: no backend is local */
+	/* An address that was no service's has got a port: who went there by a route must ask again. NULL: nobody did. */
+	void (*claimed)(void *arg, uint32_t network, const struct ip *ip);
 };
 
 /*

@@ -553,6 +553,20 @@ TEST_F(ServiceGone, AConnectionToThePodItselfIsNotTheServices)
 	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
 }
 
+TEST_F(ServiceGone, UdpGoesByTheServiceThatItsDestinationBecomes)
+{
+	sw.pod("far", "203.0.113.77");
+	for (int k = 0; k < 2; k++)
+		sw.send("c", sw.to("c", "203.0.113.77").udp(1000, 53));
+	EXPECT_EQ(sw.take_all("far").size(), 2u);
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Service\",\"name\":\"x\",\"network\":\"default\",\"externalIPs\":[\"203.0.113.77\"],\"ports\":[{\"protocol\":\"UDP\",\"port\":53}],"
+			     "\"backends\":[{\"ip\":\"10.244.1.12\"}]}"))
+		<< sw.error;
+	sw.send("c", sw.to("c", "203.0.113.77").udp(1000, 53));
+	EXPECT_EQ(sw.take("s2").to(), "10.244.1.12");
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
 TEST_F(ServiceGone, UdpThatWasAnsweredChoosesAgainToo)
 {
 	service({"10.244.1.11"});

@@ -366,7 +366,7 @@ class ServiceTest : public ::testing::Test
 	{
 		locality.here = is_here;
 		locality.arg = this;
-		return {&next, &t, note, this, &locality};
+		return {&next, &t, note, this, &locality, nullptr};
 	}
 
 	static const service_set &
