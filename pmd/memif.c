@@ -4,6 +4,8 @@
 #include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
+#include "buffer.h"
+
 #define BURST 64
 
 /* A descriptor, read and checked: what follows uses nothing else of it. */
@@ -155,9 +157,8 @@ receive(struct port *p, uint16_t queue, struct cursor *c, struct rte_mbuf **m, u
 		const struct piece *piece = &c->piece[i];
 		struct rte_mbuf *to = m[got];
 		uint32_t used = 1;
+		buffer_fill(to, p->id, (uint16_t)piece->length);
 		if (likely(!piece->more && piece->length - 1 < room)) {
-			to->data_len = (uint16_t)piece->length;
-			to->pkt_len = piece->length;
 			rte_memcpy(rte_pktmbuf_mtod(to, void *), piece->data, piece->length);
 			got++;
 		} else if ((used = gather(c, i, own, room, to)) == 0) {
@@ -167,7 +168,6 @@ receive(struct port *p, uint16_t queue, struct cursor *c, struct rte_mbuf **m, u
 			got = (uint16_t)(got + (to->pkt_len != 0));
 			bad += to->pkt_len == 0;
 		}
-		to->port = p->id;
 		i += used;
 	}
 	if (own)
@@ -196,11 +196,11 @@ memif_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	c.q = &l->rx[queue];
 	c.avail = (uint32_t)avail;
 	n = RTE_MIN(n, (uint16_t)RTE_MIN(avail, BURST));
-	if (unlikely(rte_pktmbuf_alloc_bulk(p->pool, m, n) != 0))
+	if (unlikely(buffers_take(p->pool, m, n) != 0))
 		return 0;
 	uint16_t got = l->own ? receive(p, queue, &c, m, n, true) : receive(p, queue, &c, m, n, false);
 	if (unlikely(got < n))
-		rte_pktmbuf_free_bulk(m + got, n - got);
+		buffers_free(m + got, n - got);
 	return got;
 }
 
@@ -299,7 +299,7 @@ memif_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	}
 	if (sent == 0)
 		goto out;
-	rte_pktmbuf_free_bulk(m, sent);
+	buffers_free(m, sent);
 	/* The peer unmasks, then looks at the index; we publish it, then look at the mask. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if ((__atomic_load_n(&c.q->ring->flags, __ATOMIC_RELAXED) & MEMIF_RING_MASK_INT) == 0 && c.q->kick >= 0)

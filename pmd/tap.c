@@ -14,6 +14,7 @@
 #include <weft/port_event.h>
 #include <weft/rcu.h>
 
+#include "buffer.h"
 #include "port_core.h"
 #include "tap_device.h"
 
@@ -274,7 +275,7 @@ tap_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	uint16_t sent = 0;
 	while (d != NULL && sent < n && write_frame(d->fd[queue], m[sent]))
 		sent++;
-	rte_pktmbuf_free_bulk(m, sent);
+	buffers_free(m, sent);
 	if (sent < n)
 		p->stats[queue].tx_full++;
 	return sent;

@@ -13,6 +13,8 @@
 
 #include <weft/offload.h>
 
+#include "buffer.h"
+
 #define LIBRARY_BURST 32 /* what one call takes at most */
 #define COUNT_EVERY 64   /* calls; 64 * 32 is far from a turn of the index */
 
@@ -187,7 +189,7 @@ vhost_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 			took = rte_vhost_enqueue_burst(g->vid, ring, m + sent, chunk);
 			sent = (uint16_t)(sent + took);
 		} while (took == LIBRARY_BURST && sent < n);
-		rte_pktmbuf_free_bulk(m, sent); /* copied, not taken */
+		buffers_free(m, sent); /* copied, not taken */
 	}
 out:
 	p->stats[queue].tx_full += sent < n;
