@@ -75,8 +75,17 @@ builder_main(void *arg)
 			s->jobs_end = &s->jobs;
 		pthread_mutex_unlock(&s->lock);
 		run_job(s, j);
+		/* A large request is freed here: it would keep the thread that talks to clients from them. */
+		struct rpc_request done = j->request;
+		bool large = j->raw_n > INLINE_MAX;
+		memset(&j->request, 0, sizeof(j->request));
 		pthread_mutex_lock(&s->lock);
 		finish(s, j);
+		pthread_mutex_unlock(&s->lock);
+		rpc_request_free(&done);
+		if (large)
+			mgmt_tidy();
+		pthread_mutex_lock(&s->lock);
 	}
 	s->builder_gone = true;
 	pthread_mutex_unlock(&s->lock);

@@ -88,6 +88,12 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *           total also counts ports that are gone
  */
 
+/*
+ * After a large request has been freed, by the thread that freed it: malloc sorts what is left of it when it is next asked for a large
+ * block, and the next change would wait for that (100 ms after 50,000 services).
+ */
+void mgmt_tidy(void);
+
 /* True for apply, patch, delete: to be run on the builder's thread. */
 bool mgmt_builds(const char *method);
 

@@ -206,6 +206,7 @@ changes_run(const struct state_options *o)
 	set(row, "big_apply_seconds", big.big_seconds);
 	set(row, "big_apply_cpu_share", big.cpu_share);
 	json_object_set_new(row, "big_apply_lost", json_integer((json_int_t)big.lost));
+	json_object_set_new(row, "big_apply_decided_again", json_integer((json_int_t)big.decided));
 	json_object_set_new(row, "big_apply_dropped", json_integer((json_int_t)big.dropped));
 	set(row, "denied_median_ms", quantile(seen[0], TOGGLES, 0.5));
 	set(row, "denied_max_ms", quantile(seen[0], TOGGLES, 1));

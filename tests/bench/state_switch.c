@@ -258,7 +258,9 @@ switch_add_services(const struct state_options *o, uint32_t n, uint32_t n_backen
 	add_services(objects, &o->plan, o->services, n, n_backends);
 	double start = seconds_now();
 	apply(objects);
-	return seconds_now() - start;
+	double seconds = seconds_now() - start;
+	mgmt_tidy(); /* as the server does */
+	return seconds;
 }
 
 /* Timeouts as one number: what is idle for so long is over. */

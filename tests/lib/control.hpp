@@ -89,6 +89,11 @@ mgmt_on_event(struct mgmt *m, void (*fn)(json_t *event, void *arg), void *arg)
 	m->listener_arg = arg;
 }
 
+[[gnu::used]] inline void
+mgmt_tidy(void)
+{
+}
+
 [[gnu::used]] inline json_t *
 mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_t *params, struct rpc_error *e)
 {
