@@ -75,7 +75,7 @@ look_ahead(const struct conn_table *t, uint32_t id, uint32_t end, uint32_t now_s
 	}
 	if (id + AHEAD_BUCKETS < end) {
 		const struct conn_half *h = &t->view.half[2 * (id + AHEAD_BUCKETS)];
-		uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_RELAXED);
+		uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_ACQUIRE);
 		if (seen_is_live(seen) && is_over(t, id + AHEAD_BUCKETS, seen, now_s)) {
 			conn_prefetch(t, &h[0].key);
 			conn_prefetch(t, &h[1].key);
