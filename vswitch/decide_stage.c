@@ -217,7 +217,7 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 	}
 	int rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
 	bool has_ports = p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP || p->flags & PACKET_ECHO;
-	for (unsigned int attempt = 0; rc == -EADDRINUSE && has_ports && attempt < NAT_PROBES; attempt++) {
+	for (unsigned int attempt = 1; rc == -EADDRINUSE && has_ports && attempt < NAT_PROBES; attempt++) {
 		next_source_port(b->config, v, &n.reply, p->hash, attempt);
 		rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
 	}

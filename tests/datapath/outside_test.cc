@@ -509,6 +509,47 @@ TEST_F(Outside, BackendsThatAreOtherNodes)
 	EXPECT_EQ(f.checksums(), "");
 }
 
+TEST_F(Outside, AClientIsPassedOnToAnotherNode)
+{
+	service("Cluster", R"({"ip":"192.0.2.8"})");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+	EXPECT_EQ(sw.take("uplink0").icmp_type(), 3) << "without masquerade its answer would not come back";
+	EXPECT_EQ(sw.drops("no_route"), 1u) << sw.drops_text();
+	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"},
+		{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"}],"masquerade":{"ips":["192.0.2.50"],"portRange":[40000,49999],"exclude":["192.0.2.0/24"]}})"))
+		<< sw.error;
+	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+	for (const char *vip : {"192.0.2.100", "192.0.2.1"}) {
+		uint16_t port = std::string(vip) == "192.0.2.1" ? 30080 : 80;
+		wire(packet("192.0.2.9", vip).tcp(5555, port, 2));
+		sw.settle(2100);
+		Frame f;
+		for (auto &x : sw.take_all("uplink0")) {
+			if (!x.is_arp())
+				f = x;
+			else
+				sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+		}
+		if (f.b.empty()) {
+			sw.settle(2100);
+			f = sw.take("uplink0");
+		}
+		EXPECT_EQ(f.from(), "192.0.2.50");
+		EXPECT_EQ(f.to(), "192.0.2.8");
+		EXPECT_EQ(f.dport(), 8080);
+		EXPECT_EQ(f.dst(), far_node);
+		Packet r = packet("192.0.2.8", "192.0.2.50").tcp(8080, f.sport(), 0x12);
+		wire(r.macs(far_node, node));
+		f = sw.take("uplink0");
+		EXPECT_EQ(f.from(), vip);
+		EXPECT_EQ(f.to(), "192.0.2.9");
+		EXPECT_EQ(f.sport(), port);
+		EXPECT_EQ(f.dport(), 5555);
+		EXPECT_EQ(f.dst(), client);
+		EXPECT_EQ(f.checksums(), "");
+	}
+}
+
 TEST_F(Outside, MasqueradeNeverTakesANodePort)
 {
 	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"}],
