@@ -151,9 +151,9 @@ def measure_new(args, protocol, size):
         weft.start_counting()
         report = report_of(gen, args.new_seconds + warmup)
         report["switchCycles"] = weft.cycles()
-        report["created"], report["expired"] = weft.created_per_second, weft.expired_per_second
         report["connectionCycles"] = weft.cycles_per_connection
-        report["rate"] = report["over"] / report["seconds"] if lives else weft.created_per_second
+        report["rate"] = report["over"] / report["seconds"] if lives else report["mpps"] * 1e6 * weft.created_share
+        report["expired"] = report["rate"] * weft.expired_share
         report["hugepages"] = weft.control.call("status")["hugepages"]
         report["tableBytes"] = os.stat(lab.connection_files()[0]).st_size
         gen.p.stdin.close()

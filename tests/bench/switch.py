@@ -179,7 +179,9 @@ class Weft:
         """Busy cycles of a packet, less those in which the machine was busy with others: a worker has its core whole or shares it all the time."""
         cycles, packets, created, expired, cpu, wall = (now - then for now, then in zip(self.busy(), self.before))
         self.share = min(1, cpu / wall)
-        self.created_per_second, self.expired_per_second = created / wall, expired / wall
+        # Of a packet, of a connection: the answer may have been long on its way when the generator has the control core.
+        self.created_share = created / packets if packets else 0
+        self.expired_share = expired / created if created else 0
         self.cycles_per_connection = cycles * self.share / created if created else None
         return cycles * self.share / packets if packets else None
 
