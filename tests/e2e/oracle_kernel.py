@@ -40,15 +40,15 @@ class Router:
         sh("sysctl", "-q", "-p", "-", input=SYSCTLS, netns=self.router)
         lines = []
         for name, pod in pods.items():
-            lines.append(f"link add {name} mtu 1450 address {GATEWAY_MAC} type veth peer name {name} mtu 1500 address {pod['mac']} netns {self.pods_ns}")
+            lines.append(f"link add {name} mtu 1500 address {GATEWAY_MAC} type veth peer name {name} mtu 1500 address {pod['mac']} netns {self.pods_ns}")
             lines += [f"link set {name} up", f"addr add {GATEWAY}/32 dev {name}", f"addr add {GATEWAY6}/128 dev {name} nodad"]
             for ip in pod["ips"]:
                 lines.append(f"neigh add {ip} lladdr {pod['mac']} dev {name} nud permanent")
-                lines.append(f"route add {ip} dev {name} src {GATEWAY6 if is6(ip) else GATEWAY}")
+                lines.append(f"route add {ip} dev {name} mtu lock 1450 src {GATEWAY6 if is6(ip) else GATEWAY}")
         name, prefixes = remote
         for p in prefixes:
             via = next(ip for ip in pods[name]["ips"] if is6(ip) == is6(p))
-            lines.append(f"route add {p} via {via} dev {name} onlink src {GATEWAY6 if is6(p) else GATEWAY}")
+            lines.append(f"route add {p} via {via} dev {name} onlink mtu lock 1450 src {GATEWAY6 if is6(p) else GATEWAY}")
         sh("ip", "-batch", "-", input="\n".join(lines) + "\n", netns=self.router)
         sh("ip", "-batch", "-", input="".join(f"link set {n} up\n" for n in pods), netns=self.pods_ns)
         for name in pods:

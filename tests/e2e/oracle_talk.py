@@ -153,7 +153,9 @@ class Talk:
     def next_plain(self):
         if self.seen is not None and self.rng.random() < 0.5:
             return [self.answer(ttl=self.rng.choice((64, 64, 64, 2, 255)))]
-        return [self.ask(more=self.rng.choice((0, 0, 1, 200, 1000)), ttl=self.rng.choice((64, 64, 64, 2, 255)))]
+        # Longer than the MTU of the way out (1450), if the way in takes it; a gateway's own long answer would be in fragments.
+        longest = 1425 if self.client != program.REMOTE and self.proto != "echo" else 1300
+        return [self.ask(more=self.rng.choice((0, 0, 1, 200, 1000, longest)), ttl=self.rng.choice((64, 64, 64, 2, 255)))]
 
     def next_sctp(self):
         steps = ("init", "init_ack", "cookie", "cookie_ack", "data", "data")

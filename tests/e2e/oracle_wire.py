@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Raw frames into and out of pods' interfaces, and a barrier that tells when all that was sent has been dealt with."""
 import ctypes
+import errno
 import json
 import os
 import select
@@ -98,10 +99,22 @@ class Wire:
         f = pk.ethernet(self.gateway_mac, self.pods[pod]["mac"], packet)
         return self.through[pod].wrap(f) if pod in self.through else f
 
+    def send(self, pod, packet):
+        frame, end = self.frame(pod, packet), time.monotonic() + 10
+        while True:
+            try:
+                self.socket[pod].send(frame)
+                return
+            except OSError as e:
+                # The device's queue is full while its reader waits for a core.
+                if e.errno != errno.ENOBUFS or time.monotonic() > end:
+                    raise LabError(f"{self.name}: {pod} cannot send {len(frame)} bytes: {e}")
+            time.sleep(0.001)
+
     def _mark(self, pod):
         ip = self.pods[pod]["ip"]
         data = struct.pack("!HH", ECHO_ID, self.beat & 0xffff)
-        self.socket[pod].send(self.frame(pod, pk.ip_packet(ip, self.gateway, pk.ICMP, pk.icmp(8, 0, data, b""))))
+        self.send(pod, pk.ip_packet(ip, self.gateway, pk.ICMP, pk.icmp(8, 0, data, b"")))
 
     def _is_mark(self, frame):
         """The number of the beat that a frame answers, None for any other frame, -1 for what is not looked at: ARP, ND, MLD."""
@@ -143,7 +156,7 @@ class Wire:
         if not packets:
             return out
         for pod, packet in packets:
-            self.socket[pod].send(self.frame(pod, packet))
+            self.send(pod, packet)
         pods = sorted({pod for pod, _ in packets})
         # Twice: what the first answer overtook at another pod's interface is there before the second.
         self._barrier(pods, out)

@@ -100,7 +100,9 @@ class Story:
 
     def program(self, number):
         rng = random.Random(f"{self.options.seed}/{number}")
-        draw, compare = program.Draw(rng), Compare(self.kernel)
+        draw, compare = program.Draw(rng), Compare(self.kernel, number * 16)
+        # A program alone has the ports that it has among others, and with them the same backends.
+        self.uid = number * 2 * TALKS
         services = draw.services()
         said = [self.load(compare, services + draw.policies())]
         talks = self.talks(rng, services, TALKS)

@@ -220,7 +220,7 @@ class Story:
         return set(said)
 
     def guests_ask(self):
-        said = self.from_guest("g1", 24)
+        said = self.from_guest("g1", 80)
         expect(said == {"g2", *LOCAL, *REMOTE}, f"only {sorted(said)} answer")
         return f"{', '.join(sorted(said))} answer"
 
