@@ -36,7 +36,7 @@ compare(const void *a, const void *b)
 		c = (x->prefix.len > y->prefix.len) - (x->prefix.len < y->prefix.len);
 	if (c == 0)
 		c = (x->port > y->port) - (x->port < y->port);
-	return c != 0 ? c : strcmp(x->ifname, y->ifname);
+	return c != 0 ? c : strncmp(x->ifname, y->ifname, sizeof(x->ifname));
 }
 
 static void
