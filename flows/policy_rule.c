@@ -243,7 +243,7 @@ uint32_t
 rule_id_take(struct policy_tables *p, struct txn *t)
 {
 	uint32_t id = id_take(&policy_more(p, t)->rules, t, RULE_IDS_REST);
-	rule_count_begin(id);
+	id_counts_begin(&rule_counts, id);
 	return id;
 }
 

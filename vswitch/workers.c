@@ -159,7 +159,7 @@ workers_start(const struct workers_options *o, struct error *e)
 		return error_set(e, -EINVAL, "%u workers: must be 1..%d", o->n, WEFT_MAX_WORKERS);
 	memset(&workers, 0, sizeof(workers));
 	workers.options = *o;
-	if (rule_count_init(o->n) < 0)
+	if (id_counts_init(&rule_counts, o->n) < 0)
 		return error_set(e, -ENOMEM, "no memory for the counters of rules");
 	if (service_count_init(o->n) < 0)
 		return error_set(e, -ENOMEM, "no memory for the counters of services");
@@ -223,7 +223,7 @@ workers_stop(void)
 	}
 	affinity_destroy(workers.affinity);
 	memset(&workers, 0, sizeof(workers));
-	rule_count_fini();
+	id_counts_fini(&rule_counts);
 	service_count_fini();
 }
 

@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * How many connections service ports and backends were given: a flat array by counter id for each worker, written by that worker alone
- * and summed by readers. Ids are given out densely, and start at 0 for readers whoever had them before.
- */
+/* How many connections service ports and backends were given: counters by ids of their own, given out densely. */
 #ifndef WEFT_SERVICE_COUNT_H
 #define WEFT_SERVICE_COUNT_H
 
-#include <weft/base.h>
+#include <weft/id_count.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -19,9 +16,9 @@ struct service_count {
 	uint64_t refused; /* of a service port: packets that found no backend, or were not let in */
 };
 
-extern struct service_count *service_counts[WEFT_MAX_WORKERS]; /* NULL before service_count_init */
+extern struct id_counts service_counts; /* see id_count.h */
 
-/* Control thread, before the workers start and after they have stopped. Pages come as ids are given out. 0 or -ENOMEM. */
+/* Control thread, before the workers start and after they have stopped. 0 or -ENOMEM. */
 int service_count_init(unsigned int workers);
 void service_count_fini(void);
 
@@ -33,13 +30,8 @@ void service_count_give(uint32_t id);
 static inline void
 service_count_add(unsigned int worker, uint32_t id, bool refused)
 {
-	if (id == 0)
-		return;
-	struct service_count *c = &service_counts[worker][id];
-	uint64_t *n = refused ? &c->refused : &c->opened;
-	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
+	id_counts_add(&service_counts, worker, id, refused);
 }
-
 /* Any thread: since the id was given out. */
 void service_count_read(uint32_t id, struct service_count *out);
 

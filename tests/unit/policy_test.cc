@@ -877,8 +877,8 @@ TEST_F(PolicyTest, PatchRefusals)
 TEST(RuleCount, AnIdStartsAtZeroEachTime)
 {
 	struct rule_count n;
-	rule_count_begin(3); // no counters yet: nothing happens
-	ASSERT_EQ(rule_count_init(2), 0);
+	id_counts_begin(&rule_counts, 3); // no counters yet: nothing happens
+	ASSERT_EQ(id_counts_init(&rule_counts, 2), 0);
 	rule_count_add(0, 3, false);
 	rule_count_add(1, 3, false);
 	rule_count_add(1, 3, true);
@@ -887,7 +887,7 @@ TEST(RuleCount, AnIdStartsAtZeroEachTime)
 	rule_count_read(3, &n);
 	EXPECT_EQ(n.said, 2u);
 	EXPECT_EQ(n.would_say, 1u);
-	rule_count_begin(3);
+	id_counts_begin(&rule_counts, 3);
 	rule_count_read(3, &n);
 	EXPECT_EQ(n.said + n.would_say, 0u);
 	rule_count_add(0, 3, false);
@@ -895,14 +895,14 @@ TEST(RuleCount, AnIdStartsAtZeroEachTime)
 	EXPECT_EQ(n.said, 1u);
 	rule_count_read(RULE_COUNT_MAX, &n);
 	EXPECT_EQ(n.said, 0u);
-	rule_count_fini();
+	id_counts_fini(&rule_counts);
 	rule_count_read(3, &n);
 	EXPECT_EQ(n.said, 0u);
 }
 
 TEST(RuleCount, RulesThatComeAndGoHaveOnlyTheirOwn)
 {
-	ASSERT_EQ(rule_count_init(1), 0);
+	ASSERT_EQ(id_counts_init(&rule_counts, 1), 0);
 	{
 		Tables t;
 		uint64_t seen = 0;
@@ -927,7 +927,7 @@ TEST(RuleCount, RulesThatComeAndGoHaveOnlyTheirOwn)
 		EXPECT_LT(ids.size(), seen) << "ids were used again";
 		EXPECT_EQ(policy_rules(&t.p, "p", [](const struct policy_rule_info *, void *) {}, nullptr), -ENOENT);
 	}
-	rule_count_fini();
+	id_counts_fini(&rule_counts);
 }
 
 } // namespace
