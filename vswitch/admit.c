@@ -69,6 +69,14 @@ try_again(struct worker *w, const struct waiting_packet *h)
 	w->waiting_again = false;
 }
 
+static void
+give_up(struct worker *w, const struct waiting_packet *h)
+{
+	w->count.held--;
+	w->port[h->in_port].drop[DROP_ADMISSION]++;
+	rte_pktmbuf_free(h->m);
+}
+
 void
 admit_release(struct worker *w)
 {
@@ -79,12 +87,13 @@ admit_release(struct worker *w)
 	for (unsigned int k = 0; k < n; k++) {
 		const struct waiting_packet *h = &all[k];
 		if (clock_passed(w->now_ms, h->since_ms, WAIT_MS)) {
-			w->count.held--;
-			w->port[h->in_port].drop[DROP_ADMISSION]++;
-			rte_pktmbuf_free(h->m);
+			give_up(w, h);
 		} else if (generation_of(h->endpoint) != h->generation) {
 			w->count.held--;
 			try_again(w, h);
+		} else if (w->n_waiting == WAITING_MAX) {
+			/* Who was tried again had company: later fragments that were held elsewhere. */
+			give_up(w, h);
 		} else {
 			w->waiting[w->n_waiting++] = *h;
 		}

@@ -405,3 +405,37 @@ TEST_F(Admission, FragmentsWaitToo)
 			}
 	EXPECT_EQ(held(), 0u);
 }
+
+// What is tried again may bring others with it, later fragments whose first was forgotten: the list of those that wait has an end all the same.
+TEST_F(Admission, ThereIsRoomForSoManyAndNoMore)
+{
+	auto more = [](int i) { return "p" + std::to_string(i); };
+	for (int i = 0; i < 16; i++)
+		sw.pod(more(i), "10.244.1." + std::to_string(100 + i), closed);
+	auto parts = split(in(7).data(9000), 600, 1);
+	ASSERT_GE(parts.size(), 16u);
+	sw.give("old", parts[0]);
+	sw.settle();
+	// A flood of others: the datagram is forgotten, its first fragment still waits.
+	sw.pod("open", "10.244.1.9");
+	for (uint32_t id = 100; id < 200; id++) {
+		sw.give("old", split(sw.between("old", "open").udp(1, 2).data(3000), 1000, id)[0]);
+		sw.settle();
+	}
+	sw.take_all("open");
+	for (size_t k = 1; k < 16; k++) {
+		sw.give("old", parts[k]);
+		sw.settle();
+	}
+	for (int i = 0; i < 16; i++)
+		for (uint16_t n = 1; n <= (i == 0 ? 15 : 16); n++)
+			sw.send(more(i), sw.to(more(i), "10.244.1.5").udp(n, 53));
+	EXPECT_EQ(worker_get(0)->n_waiting, (unsigned)WAITING_MAX);
+	// It moves, and is still closed.
+	ASSERT_TRUE(sw.apply(endpoint(closed + R"(,"ports":[{"name":"dns","port":53}])"))) << sw.error;
+	sw.settle();
+	EXPECT_EQ(phase(), "closed");
+	EXPECT_LE(worker_get(0)->n_waiting, (unsigned)WAITING_MAX);
+	EXPECT_GT(sw.drops("admission"), 0u) << sw.drops_text();
+	held();
+}
