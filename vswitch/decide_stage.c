@@ -142,7 +142,9 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	}
 	if (unlikely(v.action != VERDICT_FORWARD && v.drop == DROP_BACKEND_GONE))
 		return backend_gone(w, b, i, &v);
-	if (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key)) {
+	/* What was asked for is nobody's of ours any more: the host's, but an answer to it is what its sender says on his own account. */
+	bool over = v.action == VERDICT_PASS && dir == 1;
+	if (over || (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key))) {
 		conn_remove(w->conns, w->id, p->ref);
 		p->ref = 0;
 		return AGAIN_NEW;

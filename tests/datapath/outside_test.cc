@@ -385,6 +385,26 @@ TEST_F(Outside, AServiceThatGoesLeavesItsEstablishedClient)
 
 // --- the node itself ---
 
+// Nothing that a pod sends is ever the node's own traffic: with its service gone, an answer is judged as a packet of the pod's own.
+TEST_F(Outside, AnAnswerIsNotPassedToTheHostWhenItsServiceGoes)
+{
+	for (const char *vip : {"192.0.2.1", "192.0.2.100"}) {
+		service("Cluster");
+		wire(packet("192.0.2.9", vip).udp(5555, std::string(vip) == "192.0.2.1" ? 30053 : 53).data("q"));
+		Frame f = sw.take("web");
+		EXPECT_EQ(f.text(), "q");
+		Packet answer = sw.to("web", f.from()).udp(53, f.sport()).data("r");
+		sw.send("web", answer);
+		EXPECT_EQ(sw.take("uplink0").text(), "r");
+		ASSERT_TRUE(sw.remove("Service", "web")) << sw.error;
+		sw.send("web", answer);
+		for (auto &to_host : sw.take_all("host"))
+			EXPECT_EQ(to_host.ttl(), 63) << vip << ": it came as the pod sent it";
+		EXPECT_TRUE(sw.nothing("uplink0"));
+		EXPECT_EQ(sw.drops("no_route"), 0u) << sw.drops_text();
+	}
+}
+
 TEST_F(Outside, TheNodeReachesServices)
 {
 	for (const char *vip : {"10.96.0.10", "fd00:96::10", "192.0.2.100"}) {
