@@ -486,6 +486,24 @@ TEST_F(Egress, AnAddressThatLeavesTheListTakesItsConnectionsWithIt)
 	sw.take_all("host");
 }
 
+// The Node says that an address is the services': what went there until now is refused, like what would begin now.
+TEST_F(Egress, AnAddressThatBecomesTheServicesTakesItsConnectionsWithIt)
+{
+	ASSERT_TRUE(sw.apply(R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"]})")) << sw.error;
+	routers();
+	Packet p = sw.to("a", "203.0.113.7").udp(43210, 53).data("q");
+	sw.send("a", p);
+	EXPECT_EQ(sw.take("uplink0").text(), "q");
+	ASSERT_TRUE(sw.apply(R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"],"serviceCIDRs":["203.0.113.0/24"]})")) << sw.error;
+	sw.take_all("a");
+	sw.send("a", p);
+	EXPECT_TRUE(sw.nothing("uplink0"));
+	EXPECT_EQ(sw.drops("service_unknown"), 1u) << sw.drops_text();
+	sw.send("a", sw.to("a", "203.0.113.7").udp(43211, 53));
+	EXPECT_EQ(sw.drops("service_unknown"), 2u) << sw.drops_text();
+	sw.take_all("a");
+}
+
 TEST_F(Egress, ItsAddressesAreAnsweredForOnTheLink)
 {
 	network(R"("ips":["192.0.2.10","2001:db8::10"])");
