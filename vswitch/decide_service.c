@@ -54,7 +54,11 @@ stay_or_end(struct decision *d, const struct service_port *port)
 	bool timeout = port != NULL && port->spec->gone_timeout;
 	uint32_t network = k->went.net_proto >> 8;
 	d->v->backend = k->backend;
-	if (config_route(d->c, network, &k->went.src) != NULL)
+	bool reachable = config_route(d->c, network, &k->went.src) != NULL;
+	/* A backend out there is sent to by the service's network, see decide(). */
+	if (network == NETWORK_UNDERLAY && port != NULL)
+		network = port->home;
+	if (reachable)
 		return go_to(d, &k->went.src, k->went.sport, network);
 	return timeout ? settle_drop(d, DROP_BACKEND_GONE) : settle_reject(d, DROP_BACKEND_GONE);
 }

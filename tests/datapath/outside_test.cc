@@ -570,6 +570,37 @@ TEST_F(Outside, AClientIsPassedOnToAnotherNode)
 	}
 }
 
+// The other node was taken out of the service: whoever is with it stays, as with a pod.
+TEST_F(Outside, AClientStaysWithAnotherNodeThatLeavesTheService)
+{
+	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"},
+		{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"}],"masquerade":{"ips":["192.0.2.50"],"portRange":[1024,65535]}})"))
+		<< sw.error;
+	service("Cluster", R"({"ip":"192.0.2.8"})");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
+	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+	sw.settle();
+	sw.take_all("uplink0");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+	Frame f = sw.take("uplink0");
+	EXPECT_EQ(f.to(), "192.0.2.8");
+	Packet r = packet("192.0.2.8", "192.0.2.50").macs(far_node, node).tcp(8080, f.sport(), 0x12);
+	r.ack = 1001;
+	wire(r);
+	EXPECT_EQ(sw.take("uplink0").to(), "192.0.2.9");
+	service("Cluster");
+	Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
+	p.seq = 1001, p.ack = 1001;
+	wire(p);
+	f = sw.take("uplink0");
+	EXPECT_EQ(f.to(), "192.0.2.8");
+	EXPECT_EQ(f.from(), "192.0.2.50");
+	EXPECT_TRUE(sw.nothing("web"));
+	r.tcp_flags = 0x10, r.seq = 1001;
+	wire(r);
+	EXPECT_EQ(sw.take("uplink0").to(), "192.0.2.9");
+}
+
 TEST_F(Outside, MasqueradeNeverTakesANodePort)
 {
 	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"}],
