@@ -126,13 +126,13 @@ void fragment_touch(struct fragment_table *t, struct fragment_entry *e);
 void fragment_become(struct worker *w, struct fragment_entry *e, enum fragment_state state);
 /* It holds nothing any more. */
 void fragment_forget(struct fragment_table *t, struct fragment_entry *e);
-/* Keep a packet with an entry. False: there is no room for it. */
+/* Keep a packet with an entry; whoever has too much makes room. False: there is no room for it. */
 bool fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *m, const struct packet *p);
 /* Drop what it holds. */
 void fragment_drop_held(struct worker *w, struct fragment_entry *e, enum drop_reason reason);
 /* What it holds is ready, in order; `by` is the packet whose keys and way they share. */
 void fragment_make_ready(struct worker *w, struct fragment_entry *e, const struct packet *by);
-/* One more, of nobody's. False: no room, and it is dropped. */
+/* One more, of nobody's; as with fragment_hold(), others may have to make room. False: there is none, and it is dropped. */
 bool fragment_push_ready(struct worker *w, struct rte_mbuf *m, const struct packet *p);
 /* The next ready packet. False: none. */
 bool fragment_next_ready(struct worker *w, struct rte_mbuf **m, struct packet *p);

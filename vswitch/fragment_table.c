@@ -351,6 +351,10 @@ bool
 fragment_push_ready(struct worker *w, struct rte_mbuf *m, const struct packet *p)
 {
 	struct fragment_table *t = w->fragments;
+	/* It is here for this burst only: whoever has most of what waits makes room, unless all of it is ready. */
+	uint16_t victim = t->free_held == 0 ? t->account[BY_SOURCE][fullest(t, true)][0].head : 0;
+	if (victim != 0)
+		evict(w, victim);
 	if (t->free_held == 0) {
 		w->port[p->in_port].drop[DROP_FRAGMENT_LIMIT]++;
 		rte_pktmbuf_free(m);
