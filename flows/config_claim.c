@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Addresses that several endpoints may speak for (`allowed`, as VRRP's virtual address): the one that announced it last has it, and is
- * routed to like an own address until another announces it, or the endpoint goes or may no longer.
+ * routed to like an own address until another announces it, it becomes somebody's own, or the endpoint goes or may no longer.
  */
 #include <stdlib.h>
 
@@ -86,6 +86,21 @@ claims_put_in(struct config_txn *t, const struct endpoint *ep, const char *name)
 		if (!holds || fib_put(t, &r, "allowed", NULL) != 0)
 			forget(t, &f.key[i]);
 	}
+}
+
+void
+claims_yield(struct config_txn *t, uint32_t network, const struct ip *ip)
+{
+	const struct claim_key key = {.ip = *ip, .network = network};
+	const struct claim *c = t->b->claims.count != 0 ? pmap_find(&t->b->claims, &claim_type, &key) : NULL;
+	if (c == NULL)
+		return;
+	const struct prefix p = prefix_of(ip);
+	const struct route *r = lpm_get(&t->c->fib, network, &p);
+	/* Not there yet or any more while its holder is put in anew. */
+	if (r != NULL && r->kind == ROUTE_ENDPOINT && strcmp(r->endpoint->spec->name, c->endpoint) == 0)
+		fib_remove(t, network, &p, r->owner);
+	forget(t, &key);
 }
 
 int

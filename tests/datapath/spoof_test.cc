@@ -365,6 +365,30 @@ TEST_F(Vrrp, AnAddressOfItsOwnIsNotTaken)
 	EXPECT_TRUE(sw.nothing("v1"));
 }
 
+// What a pod says on its wire never stands in the way of what the configuration says.
+TEST_F(Vrrp, WhoseOwnItBecomesTakesItFromWhoeverAnnouncedIt)
+{
+	const std::string v1 = R"({"kind":"Endpoint","name":"v1","network":"default","port":"v1","mac":"02:00:00:00:01:15","ips":["10.244.1.21"],)"
+			       R"("allowed":[{"ip":"10.244.1.200","mac":"00:00:5e:00:01:33"}])",
+			  d = R"({"kind":"Endpoint","name":"d","network":"default","port":"d","mac":"02:00:00:00:01:c8","ips":["10.244.1.200"]})";
+	sw.port("d");
+	for (bool both : {false, true}) { // changed in the same batch as well
+		announce("v1");
+		ASSERT_TRUE(becomes("v1"));
+		ASSERT_TRUE(sw.apply(both ? v1 + R"(,"ports":[{"name":"x","port":1}]},)" + d : d)) << sw.error;
+		sw.send("b", sw.to("b", VIP).udp(1, 80));
+		EXPECT_EQ(sw.take_all("d").size(), 1u) << sw.drops_text();
+		EXPECT_TRUE(sw.nothing("v1"));
+		announce("v1");
+		usleep(100000);
+		sw.send("b", sw.to("b", VIP).udp(1, 80));
+		EXPECT_EQ(sw.take_all("d").size(), 1u) << sw.drops_text();
+		ASSERT_TRUE(sw.remove("Endpoint", "d")) << sw.error;
+		EXPECT_EQ(owner(), "");
+	}
+	ASSERT_TRUE(sw.apply(v1 + "}")) << sw.error;
+}
+
 TEST_F(Vrrp, ItGoesWithTheEndpointAndWithItsRight)
 {
 	announce("v1");
