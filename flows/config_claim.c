@@ -88,19 +88,27 @@ claims_put_in(struct config_txn *t, const struct endpoint *ep, const char *name)
 	}
 }
 
-void
-claims_yield(struct config_txn *t, uint32_t network, const struct ip *ip)
+static bool
+is_own(const struct spec_endpoint *spec, const struct ip *ip)
 {
-	const struct claim_key key = {.ip = *ip, .network = network};
+	for (uint32_t i = 0; i < spec->ips.n; i++)
+		if (ip_equal(&spec->ips.v[i], ip))
+			return true;
+	return false;
+}
+
+bool
+claims_yield(struct config_txn *t, const struct route *now)
+{
+	const struct claim_key key = {.ip = now->key.ip, .network = now->key.network};
 	const struct claim *c = t->b->claims.count != 0 ? pmap_find(&t->b->claims, &claim_type, &key) : NULL;
-	if (c == NULL)
-		return;
-	const struct prefix p = prefix_of(ip);
-	const struct route *r = lpm_get(&t->c->fib, network, &p);
-	/* Not there yet or any more while its holder is put in anew. */
-	if (r != NULL && r->kind == ROUTE_ENDPOINT && strcmp(r->endpoint->spec->name, c->endpoint) == 0)
-		fib_remove(t, network, &p, r->owner);
+	if (c == NULL || now->key.len != 128 || now->kind != ROUTE_ENDPOINT ||
+	    strcmp(now->endpoint->spec->name, c->endpoint) != 0 || is_own(now->endpoint->spec, &key.ip))
+		return false;
+	const struct prefix p = prefix_of(&key.ip);
+	fib_remove(t, key.network, &p, now->owner);
 	forget(t, &key);
+	return true;
 }
 
 int

@@ -143,7 +143,6 @@ put_routes(struct config_txn *t, const struct endpoint *ep, struct error *e)
 	for (uint32_t i = 0; i < spec->ips.n && rc == 0; i++) {
 		snprintf(where, sizeof(where), "ips[%u]", i);
 		r.key = (struct lpm_key){.ip = spec->ips.v[i], .network = ep->network, .len = 128};
-		claims_yield(t, ep->network, &spec->ips.v[i]);
 		rc = fib_put(t, &r, where, e);
 	}
 	for (uint32_t i = 0; i < spec->prefixes.n && rc == 0; i++) {

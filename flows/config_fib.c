@@ -55,7 +55,7 @@ fib_put(struct config_txn *t, const struct route *r, const char *where, struct e
 	const struct route *shadow = lpm_get(&t->b->shadow, network, &p);
 	bool wins = now == NULL || now->owner == r->owner || outranks(r->kind, now->kind);
 	if (!wins && !outranks(now->kind, r->kind))
-		return conflict(r, now, where, e);
+		return claims_yield(t, now) ? fib_put(t, r, where, e) : conflict(r, now, where, e);
 	bool moves = wins && now != NULL && now->owner != r->owner;
 	if ((moves || !wins) && shadow != NULL && shadow->owner != r->owner)
 		return conflict(r, shadow, where, e);

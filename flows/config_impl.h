@@ -178,8 +178,8 @@ const struct port_user *port_user_find(const struct config *c, const char *port)
 /* config_claim.c */
 void claims_take_out(struct config_txn *t, const struct endpoint *ep, const char *name, bool gone);
 void claims_put_in(struct config_txn *t, const struct endpoint *ep, const char *name);
-/* The address becomes an endpoint's own. */
-void claims_yield(struct config_txn *t, uint32_t network, const struct ip *ip);
+/* True when the route in the FIB is of an announcement: it is no more, and somebody may have the address by right. */
+bool claims_yield(struct config_txn *t, const struct route *now);
 
 /* config_admit.c */
 /* A Policy that this transaction brings. */

@@ -387,6 +387,21 @@ TEST_F(Vrrp, WhoseOwnItBecomesTakesItFromWhoeverAnnouncedIt)
 		EXPECT_EQ(owner(), "");
 	}
 	ASSERT_TRUE(sw.apply(v1 + "}")) << sw.error;
+	announce("v1");
+	ASSERT_TRUE(becomes("v1"));
+	std::string own = v1 + "}";
+	own.replace(own.find("\"10.244.1.21\""), 13, "\"10.244.1.21\",\"10.244.1.200\"");
+	ASSERT_TRUE(sw.apply(own)) << sw.error;
+	EXPECT_FALSE(sw.apply(d)) << "announced before, but its own now";
+	EXPECT_EQ(owner(), "v1");
+	ASSERT_TRUE(sw.apply(v1 + "}")) << sw.error;
+	announce("v1");
+	ASSERT_TRUE(becomes("v1"));
+	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.200"},
+		{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"}]})"))
+		<< sw.error;
+	EXPECT_EQ(owner(), "") << "it is the gateway's";
+	sw.take_all("b");
 }
 
 TEST_F(Vrrp, ItGoesWithTheEndpointAndWithItsRight)
