@@ -116,6 +116,8 @@ struct Truth : testing::Test {
 		}
 		sw.settle(2);
 		for (auto &f : sw.take_all(to)) {
+			if (f.b[12] == 8 && f.b[13] == 6)
+				continue; // ARP: the switch asks for the node's MAC again now and then
 			Frame got = to == "uplink0" ? f.inner() : f;
 			if (got.to() == p.to && got.from() == p.from)
 				return true;
