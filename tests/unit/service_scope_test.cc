@@ -355,7 +355,7 @@ TEST_F(ServiceCountTest, StayWithTheirServicePortAndBackend)
 	EXPECT_EQ(opened(of("10.244.1.1")), 0u);
 	EXPECT_EQ(opened(of("10.244.1.2")), 1u);
 	struct service_count n;
-	service_count_read(p->count, &n);
+	service_count_read(find("10.96.0.10", 80)->count, &n);
 	EXPECT_EQ(n.refused, 1u);
 }
 
