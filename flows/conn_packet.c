@@ -56,11 +56,58 @@ conn_mark_answered(struct conn_table *t, uint32_t id)
 		__atomic_fetch_sub(&open_shard(t, id)->n, 1, __ATOMIC_RELAXED);
 }
 
-/* For its receiver to judge, or not. */
-static int
-outside(const struct conn_table *t, const struct tcp_segment *s)
+static uint8_t
+awaited_by(uint32_t number)
 {
-	return t->strict_windows || (s->flags & TCP_BIT_RST) ? -ERANGE : TCP_STATE_SAME;
+	uint32_t hash = number * 0x9e3779b1u >> 25;
+	return (uint8_t)((hash + (hash == 0)) << 1);
+}
+
+static bool
+is_awaited(const struct conn_cold *cold, uint32_t number)
+{
+	return (__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_AWAITED) == awaited_by(number);
+}
+
+/* 0: nothing any more. */
+static void
+await(struct conn_cold *cold, uint8_t awaited)
+{
+	uint8_t flags = __atomic_load_n(&cold->flags, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&cold->flags, &flags, (uint8_t)((flags & ~CONN_AWAITED) | awaited), true,
+					    __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
+
+/* For its receiver to judge, or not. A reset has the number of what it answers in its ACK, or without one as its own
+ * (RFC 9293 3.5.2). */
+static int
+outside(const struct conn_table *t, const struct conn_cold *cold, const struct tcp_segment *s)
+{
+	if (s->flags & TCP_BIT_RST)
+		return is_awaited(cold, s->flags & TCP_BIT_ACK ? s->ack : s->seq) ? TCP_STATE_SAME : -ERANGE;
+	return t->strict_windows ? -ERANGE : TCP_STATE_SAME;
+}
+
+/* A segment that by the state alone teaches nothing: returns the state, or TCP_STATE_SAME. */
+static int
+follow_silent(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
+{
+	struct conn_cold *cold = &t->view.cold[ref >> 1];
+	if (!(s->flags & TCP_BIT_SYN)) {
+		await(cold, awaited_by(s->ack));
+	} else if (!(s->flags & TCP_BIT_ACK)) {
+		await(cold, awaited_by(s->seq + 1));
+	} else if (is_awaited(cold, s->ack) && !tcp_window_takes(cold->tcp, ref & 1, s)) {
+		/* Not the old handshake's once more: both ends have begun again. */
+		await(cold, 0);
+		tcp_window_reopen(cold->tcp, cold->scale, s);
+		__atomic_store_n(&cold->state, TCP_STATE_SYN_RECV, __ATOMIC_SEQ_CST);
+		conn_mark_answered(t, ref >> 1);
+		settle_by(t, ref >> 1);
+		return TCP_STATE_SYN_RECV;
+	}
+	return TCP_STATE_SAME;
 }
 
 /* A segment that may change the state: the state, TCP_STATE_SAME when it teaches nothing, or -errno. */
@@ -75,11 +122,13 @@ follow(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
 	int next;
 	do {
 		next = tcp_state_next((enum tcp_state)state, s->flags, dir);
-		if (next < 0 || next == TCP_STATE_SAME)
+		if (next < 0)
 			return next;
+		if (next == TCP_STATE_SAME)
+			return follow_silent(t, ref, s);
 		if (!learned && (s->flags & (TCP_BIT_SYN | TCP_BIT_ACK)) != TCP_BIT_SYN &&
 		    !tcp_window_takes(cold->tcp, dir, s))
-			return outside(t, s);
+			return outside(t, cold, s);
 		if (!learned)
 			tcp_window_learn(cold->tcp, cold->scale, dir, s);
 		learned = true;
@@ -100,7 +149,7 @@ segment(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, bool se
 	if (!settled || !is_ordinary(s->flags))
 		return follow(t, ref, s);
 	if (!tcp_window_takes(cold->tcp, ref & 1, s))
-		return outside(t, s);
+		return outside(t, cold, s);
 	tcp_window_learn(cold->tcp, cold->scale, ref & 1, s);
 	return TCP_STATE_ESTABLISHED;
 }

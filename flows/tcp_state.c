@@ -21,8 +21,9 @@ enum {
 
 /*
  * [state][reply][segment]. What is not obvious:
- * - A SYN within a connection passes: the peer may have restarted, and its partner's challenge ACK (RFC 5961 4) or
- *   reset settles it. Nothing is learned from it, or a forged SYN would keep dead connections.
+ * - A SYN within a connection passes: the peer may have restarted, and its partner's challenge ACK (RFC 5961 4), reset
+ *   or SYN and ACK settles it. By itself it changes nothing, or a forged SYN would keep dead connections.
+ * - When both sides have closed, only the last ACK can be missing: a SYN is of a new connection.
  * - An ACK that answers a SYN comes from a partner that still holds an older connection (RFC 793 figure 10).
  * - A repeated SYN and ACK means that the handshake's last ACK was lost.
  * - NONE takes an ACK: a connection that is older than we are, if the caller lets it in.
@@ -37,7 +38,7 @@ static const uint8_t table[TCP_STATE_COUNT][2][SEGMENTS] = {
 	[TCP_STATE_ESTABLISHED] =  { { SAME,  NO,   FW,   ES,   CL },         { NO,    SAME, FW,   ES,   CL } },
 	[TCP_STATE_FIN_WAIT] =     { { SAME,  NO,   LA,   CW,   CL },         { NO,    SAME, LA,   CW,   CL } },
 	[TCP_STATE_CLOSE_WAIT] =   { { SAME,  NO,   LA,   CW,   CL },         { NO,    SAME, LA,   CW,   CL } },
-	[TCP_STATE_LAST_ACK] =     { { SAME,  NO,   LA,   TW,   CL },         { NO,    SAME, LA,   TW,   CL } },
+	[TCP_STATE_LAST_ACK] =     { { AGAIN, NO,   LA,   TW,   CL },         { NO,    SAME, LA,   TW,   CL } },
 	[TCP_STATE_TIME_WAIT] =    { { AGAIN, NO,   TW,   TW,   CL },         { AGAIN, SAME, TW,   TW,   CL } },
 	[TCP_STATE_CLOSE] =        { { AGAIN, NO,   CL,   CL,   CL },         { NO,    SAME, CL,   CL,   CL } },
 };

@@ -59,6 +59,21 @@ tcp_window_open(struct tcp_side side[2], uint8_t scale[2], const struct tcp_segm
 	side[1] = (struct tcp_side){.end = syn ? 0 : s->ack, .ack = s->seq};
 }
 
+/* An answer has a scale only when the SYN had one (RFC 7323 2.2): the largest, as for a connection picked up. */
+void
+tcp_window_reopen(struct tcp_side side[2], uint8_t scale[2], const struct tcp_segment *answer)
+{
+	bool scaled = answer->scale != TCP_SCALE_NONE;
+	__atomic_store_n(&scale[0], scaled ? TCP_SCALE_MAX : TCP_SCALE_NONE, __ATOMIC_RELAXED);
+	__atomic_store_n(&scale[1], answer->scale, __ATOMIC_RELAXED);
+	store(&side[0].end, answer->ack);
+	store(&side[0].ack, answer->seq);
+	store(&side[0].max_win, UINT16_MAX);
+	store(&side[1].end, end_of(answer));
+	store(&side[1].ack, answer->ack);
+	store(&side[1].max_win, window_of(scale, 1, answer));
+}
+
 /* While one side is silent. */
 static bool
 takes_early(const struct tcp_side *from, const struct tcp_side *to, const struct tcp_segment *s)

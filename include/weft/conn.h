@@ -105,6 +105,14 @@ enum conn_flag {
 	CONN_ANSWERED = 1 << 0, /* a packet of the reply direction was seen */
 };
 
+/*
+ * The other bits of the flags, TCP: a hash of the number that an answer must have to a segment that passed and taught
+ * nothing, of the latest such: of a SYN within a connection, or of an ACK that answers a SYN. 0: there was none. A SYN
+ * and ACK that answers such a SYN shows that both ends have begun again, and a reset that answers either may lie
+ * outside the window.
+ */
+#define CONN_AWAITED 0xfe
+
 /* What a worker says of a connection that it creates. */
 struct conn_new {
 	struct tuple orig, reply; /* reply is what an answer looks like on arrival: reversed(orig) unless translated */
@@ -200,17 +208,17 @@ int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new
 void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
 
 /*
- * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state and windows. `s` is NULL when
- * it is not TCP, or TCP without a header (a later fragment): then nothing is learned of it.
- * Returns 0, or
+ * Note a packet: refresh `seen` (once a second), mark the connection answered, follow TCP's state and windows. `s` is
+ * NULL when it is not TCP, or TCP without a header (a later fragment): then nothing is learned of it. Returns 0, or
  * -EPROTO: the segment is impossible in the connection's state: drop it;
  * -ERANGE: its receiver could not take it (tcp_window.h): drop it;
  * -ESTALE: a SYN opens a new conversation on a closed one's tuple, or another worker has removed it since it was found:
  *          remove it, decide anew.
- * An RST outside the window is always refused: it would close the connection here, or in a receiver that is careless. Of
- * anything else outside the window nothing is learned, neither state nor numbers nor age; it passes for its receiver to
- * judge, who answers it by an ACK that its sender may need (RFC 9293 3.10.7.4). With options.strict_windows it is refused, too.
- * Cheap when nothing changes: the caller's half is the only line touched, and for TCP the beginning of conn_cold.
+ * An RST outside the window is refused, unless it answers a segment that taught nothing (CONN_AWAITED; then it teaches
+ * nothing either): it would close the connection here, or in a receiver that is careless. Of anything else outside the
+ * window nothing is learned, neither state nor numbers nor age; it passes for its receiver to judge, who answers it by
+ * an ACK that its sender may need (RFC 9293 3.10.7.4). With options.strict_windows it is refused, too. Cheap when
+ * nothing changes: the caller's half is the only line touched, and for TCP the beginning of conn_cold.
  */
 int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms);
 

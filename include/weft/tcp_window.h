@@ -48,6 +48,9 @@ struct tcp_side {
 /* The first segment of a connection, from side 0: a SYN, or one of the middle of a conversation that is picked up. */
 void tcp_window_open(struct tcp_side side[2], uint8_t scale[2], const struct tcp_segment *s);
 
+/* Side 1's SYN and ACK, answering a SYN of side 0 that was let pass and forgotten: of that, what the answer tells. */
+void tcp_window_reopen(struct tcp_side side[2], uint8_t scale[2], const struct tcp_segment *answer);
+
 /* May the other side take the segment of side `dir`? A SYN without ACK is for the caller to judge. */
 bool tcp_window_takes(const struct tcp_side side[2], unsigned int dir, const struct tcp_segment *s);
 

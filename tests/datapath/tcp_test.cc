@@ -206,3 +206,92 @@ TEST_F(TcpNumbers, ASynOnTimeWaitOpensAConversationWithNumbersOfItsOwn)
 	EXPECT_EQ(sw.connections(), 1u);
 	EXPECT_FALSE(passes_at("b", "a", RST, 1002, 0));
 }
+
+TEST_F(TcpNumbers, BothEndsMayBeginAgainOnAnEstablishedConversation)
+{
+	establish();
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'001));
+	EXPECT_EQ(state(), TCP_STATE_SYN_RECV);
+	EXPECT_TRUE(passes_at("a", "b", ACK, 3'000'000'001, 2'000'000'001));
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_FALSE(passes_at("b", "a", RST, 1001, 0));
+	EXPECT_TRUE(passes_at("b", "a", PSH | ACK, 2'000'000'001, 3'000'000'001, 100));
+	EXPECT_TRUE(passes_at("a", "b", FIN | ACK, 3'000'000'001, 2'000'000'101));
+	EXPECT_EQ(state(), TCP_STATE_FIN_WAIT);
+	EXPECT_TRUE(passes_at("b", "a", RST, 2'000'000'101, 0));
+	EXPECT_EQ(state(), TCP_STATE_CLOSE);
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(TcpNumbers, BothEndsMayBeginAgainWhenOneHadClosed)
+{
+	for (bool answered : {false, true}) {
+		establish();
+		passes_at("a", "b", FIN | ACK, 1001, 1001);
+		if (answered)
+			passes_at("b", "a", ACK, 1001, 1002);
+		EXPECT_EQ(state(), answered ? TCP_STATE_CLOSE_WAIT : TCP_STATE_FIN_WAIT);
+		EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+		EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'001));
+		EXPECT_TRUE(passes_at("a", "b", ACK, 3'000'000'001, 2'000'000'001));
+		EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+		EXPECT_TRUE(passes_at("a", "b", RST, 3'000'000'001, 0));
+		EXPECT_TRUE(passes_at("a", "b", SYN, 1000, 0)) << "and a third time";
+		EXPECT_TRUE(passes_at("a", "b", RST, 1001, 0));
+		EXPECT_EQ(state(), TCP_STATE_CLOSE);
+	}
+}
+
+TEST_F(TcpNumbers, ASynAndAckThatAnswersNoSynChangesNothing)
+{
+	establish();
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'001)) << "to nothing";
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'002)) << "to another";
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_TRUE(passes_at("a", "b", SYN, 1000, 0)) << "the first once more";
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 1000, 1001));
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_TRUE(passes_at("b", "a", RST, 1001, 0));
+	EXPECT_EQ(state(), TCP_STATE_CLOSE);
+}
+
+TEST_F(TcpNumbers, ASynOnLastAckOpensAConversationWithNumbersOfItsOwn)
+{
+	establish();
+	passes_at("a", "b", FIN | ACK, 1001, 1001);
+	passes_at("b", "a", FIN | ACK, 1001, 1002);
+	EXPECT_EQ(state(), TCP_STATE_LAST_ACK) << "the last ACK was lost";
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_EQ(state(), TCP_STATE_SYN_SENT);
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'001));
+	EXPECT_TRUE(passes_at("a", "b", ACK, 3'000'000'001, 2'000'000'001));
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+// RFC 9293 3.5.1, figure 9: a opens what b still holds from before, of which we know nothing.
+TEST_F(TcpNumbers, AResetClearsWhatTheOtherEndStillHeld)
+{
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_FALSE(passes_at("a", "b", RST, 500'000'000, 0)) << "nobody asked for it";
+	EXPECT_TRUE(passes_at("b", "a", ACK, 77'000'000, 500'000'000));
+	EXPECT_FALSE(passes_at("a", "b", RST, 500'000'001, 0));
+	EXPECT_TRUE(passes_at("a", "b", RST, 500'000'000, 0));
+	EXPECT_EQ(state(), TCP_STATE_SYN_SENT);
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_TRUE(passes_at("b", "a", SYN | ACK, 2'000'000'000, 3'000'000'001));
+	EXPECT_TRUE(passes_at("a", "b", ACK, 3'000'000'001, 2'000'000'001));
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED);
+}
+
+TEST_F(TcpNumbers, AnEndThatHasForgottenTheConversationMayRefuseASyn)
+{
+	establish();
+	EXPECT_TRUE(passes_at("a", "b", SYN, 3'000'000'000, 0));
+	EXPECT_FALSE(passes_at("b", "a", RST | ACK, 0, 3'000'000'002));
+	EXPECT_TRUE(passes_at("b", "a", RST | ACK, 0, 3'000'000'001));
+	EXPECT_EQ(state(), TCP_STATE_ESTABLISHED) << "a forged SYN must not close it";
+}

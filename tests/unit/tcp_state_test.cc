@@ -105,15 +105,16 @@ TEST(TcpState, Refused)
 
 TEST(TcpState, SynInAConversationPassesAndTeachesNothing)
 {
-	for (int s : {TCP_STATE_SYN_RECV, TCP_STATE_ESTABLISHED, TCP_STATE_FIN_WAIT, TCP_STATE_CLOSE_WAIT,
-		      TCP_STATE_LAST_ACK}) {
+	for (int s : {TCP_STATE_SYN_RECV, TCP_STATE_ESTABLISHED, TCP_STATE_FIN_WAIT, TCP_STATE_CLOSE_WAIT}) {
 		EXPECT_EQ(tcp_state_next(static_cast<tcp_state>(s), S, ORIG), TCP_STATE_SAME) << tcp_state_name(s);
 		EXPECT_EQ(tcp_state_next(static_cast<tcp_state>(s), S, REPLY), -EPROTO) << tcp_state_name(s);
 	}
 }
 
-TEST(TcpState, SynOnTimeWaitOpensAnew)
+TEST(TcpState, SynOnWhatBothHaveClosedOpensAnew)
 {
+	EXPECT_EQ(tcp_state_next(TCP_STATE_LAST_ACK, S, ORIG), -ESTALE);
+	EXPECT_EQ(tcp_state_next(TCP_STATE_LAST_ACK, S, REPLY), -EPROTO);
 	EXPECT_EQ(tcp_state_next(TCP_STATE_TIME_WAIT, S, ORIG), -ESTALE);
 	EXPECT_EQ(tcp_state_next(TCP_STATE_TIME_WAIT, S, REPLY), -ESTALE);
 	EXPECT_EQ(tcp_state_next(TCP_STATE_CLOSE, S, ORIG), -ESTALE);

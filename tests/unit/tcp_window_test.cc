@@ -210,6 +210,24 @@ TEST_F(TcpWindow, AnotherSynBeginsAgain)
 	EXPECT_TRUE(takes(1, segment(S | A, 5000, 900'000'001)));
 }
 
+TEST_F(TcpWindow, AnAnswerToAForgottenSynBeginsAgain)
+{
+	for (uint8_t server_scale : {uint8_t(TCP_SCALE_NONE), uint8_t(2)}) {
+		establish(1000, 5000, 8000, 7, 7);
+		tcp_segment answer = segment(S | A, 2'000'000'000, 900'000'001, 0, 4000, server_scale);
+		EXPECT_FALSE(takes(1, answer));
+		tcp_window_reopen(side, scale, &answer);
+		EXPECT_TRUE(takes(1, answer)) << "once more";
+		EXPECT_TRUE(sends(0, segment(A, 900'000'001, 2'000'000'001, 1000, 500)));
+		EXPECT_TRUE(sends(1, segment(A, 2'000'000'001, 900'001'001, 1000, 500)));
+		EXPECT_FALSE(takes(0, segment(A, 1001, 5001)));
+		EXPECT_FALSE(takes(0, segment(A, 900'000'001 + 6000, 2'000'000'001)));
+		bool scaled = server_scale != TCP_SCALE_NONE;
+		EXPECT_EQ(takes(1, segment(A, 2'000'000'001 + (500 << 14), 900'001'001)), scaled)
+			<< "what the client's SYN said is not known";
+	}
+}
+
 TEST_F(TcpWindow, BothOpenAtOnce)
 {
 	open(segment(S, 1000));
