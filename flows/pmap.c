@@ -27,14 +27,16 @@ struct pmap_node {
 
 /* Seeded, as tenants choose the names of objects. The tests narrow the mask to see collisions of all 64 bits. */
 struct {
-	uint64_t seed, mask;
+	uint64_t seed[2], mask;
 } pmap_hashing = {.mask = UINT64_MAX};
 
 __attribute__((constructor)) static void
 seed(void)
 {
-	if (getrandom(&pmap_hashing.seed, sizeof(pmap_hashing.seed), 0) != (ssize_t)sizeof(pmap_hashing.seed))
-		pmap_hashing.seed = (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15);
+	if (getrandom(pmap_hashing.seed, sizeof(pmap_hashing.seed), 0) == (ssize_t)sizeof(pmap_hashing.seed))
+		return;
+	pmap_hashing.seed[0] = (uint64_t)time(NULL) * UINT64_C(0x9e3779b97f4a7c15);
+	pmap_hashing.seed[1] = ~pmap_hashing.seed[0] * UINT64_C(0xa0761d6478bd642f);
 }
 
 static inline uint64_t
@@ -45,17 +47,40 @@ fold(uint64_t a, uint64_t b)
 }
 
 static inline uint64_t
+word_at(const uint8_t *key)
+{
+	uint64_t w;
+	memcpy(&w, key, 8);
+	return w;
+}
+
+/* A key of less than a word, whole. */
+static inline uint64_t
+short_word(const uint8_t *key, size_t len)
+{
+	uint32_t first, last;
+	if (len < 4)
+		return key[0] | (uint64_t)key[len / 2] << 8 | (uint64_t)key[len - 1] << 16;
+	memcpy(&first, key, 4);
+	memcpy(&last, key + len - 4, 4);
+	return first | (uint64_t)last << 32;
+}
+
+/*
+ * Two words a product, the last ones overlapping. Both factors are secret: a public one could be made 0 by whoever
+ * chooses the key.
+ */
+static inline uint64_t
 hash_key(const uint8_t *key, size_t len)
 {
-	uint64_t h = pmap_hashing.seed ^ (len * UINT64_C(0xa0761d6478bd642f)), w;
-	for (; len >= 8; len -= 8, key += 8) {
-		memcpy(&w, key, 8);
-		h = fold(h ^ w, UINT64_C(0x9fb21c651e98df25)) + (h << 23 | h >> 41);
-	}
-	if (len > 0) {
-		w = 0;
-		memcpy(&w, key, len);
-		h = fold(h ^ w, UINT64_C(0x9fb21c651e98df25)) + (h << 23 | h >> 41);
+	uint64_t h = pmap_hashing.seed[0] ^ len, s = pmap_hashing.seed[1];
+	if (len < 8) {
+		h = fold(h ^ short_word(key, len), s);
+	} else {
+		uint64_t last = word_at(key + len - 8);
+		for (; len > 16; len -= 16, key += 16)
+			h = fold(h ^ word_at(key), s ^ word_at(key + 8)) + (h << 23 | h >> 41);
+		h = fold(h ^ (len > 8 ? word_at(key) : 0), s ^ last);
 	}
 	h = fold(h ^ h >> 29, UINT64_C(0xd6e8feb86659fd93));
 	return (h ^ h >> 32) & pmap_hashing.mask;
@@ -67,10 +92,21 @@ key_of(const struct pmap_type *type, const void *value)
 	return (const uint8_t *)value + type->key_offset;
 }
 
+/* memcmp() in place: keys are short, and the call costs more than they do. */
 static inline bool
 has_key(const struct pmap_type *type, const void *value, const void *key)
 {
-	return memcmp(key_of(type, value), key, type->key_len) == 0;
+	const uint8_t *a = key_of(type, value), *b = key;
+	size_t len = type->key_len;
+	if (len < 8)
+		return short_word(a, len) == short_word(b, len);
+	if (word_at(a + len - 8) != word_at(b + len - 8))
+		return false;
+	for (; len > 8; len -= 8, a += 8, b += 8) {
+		if (word_at(a) != word_at(b))
+			return false;
+	}
+	return true;
 }
 
 static inline uint32_t
@@ -123,7 +159,8 @@ pmap_find(const struct pmap *m, const struct pmap_type *type, const void *key)
 }
 
 void
-pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const void *const key[], unsigned int n, const void *value[])
+pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const void *const key[], unsigned int n,
+		    const void *value[])
 {
 	const struct pmap_node *node[PMAP_BURST];
 	const void *const *slot[PMAP_BURST];
@@ -143,7 +180,8 @@ pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const vo
 			uint32_t bit = bit_at(hash[i], shift);
 			slot[i] = NULL;
 			if (node[i]->values & bit)
-				value[i] = slot[i] = &node[i]->slot[value_index(node[i], bit)]; /* not itself yet: where it stands */
+				value[i] = slot[i] =
+					&node[i]->slot[value_index(node[i], bit)]; /* not itself yet: where it stands */
 			else if (node[i]->children & bit)
 				slot[i] = &node[i]->slot[child_index(node[i], bit)];
 			__builtin_prefetch(slot[i]);

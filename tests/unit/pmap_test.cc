@@ -13,7 +13,7 @@
 #include <weft/rcu.h>
 
 extern "C" struct {
-	uint64_t seed, mask;
+	uint64_t seed[2], mask;
 } pmap_hashing;
 
 namespace
