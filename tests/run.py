@@ -76,8 +76,10 @@ def main():
             gtest(path)
     if wanted("layers"):
         counted([os.path.join(ROOT, "scripts", "check-layers")], "check-layers", 60)
-    if wanted("bench"):
-        counted([sys.executable, "-B", os.path.join(ROOT, "tests", "bench", "check.py")], "bench", 120)
+    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "bench", "check*.py"))):
+        name = "bench" + os.path.basename(path)[len("check"):-len(".py")]
+        if wanted(name):
+            counted([sys.executable, "-B", path], name, 120)
     if "--no-e2e" not in sys.argv:
         for path in sorted(glob.glob(os.path.join(ROOT, "tests", "e2e", "test_*.py"))) + [os.path.join(ROOT, "tests", "e2e", "demo.py")]:
             if wanted(os.path.basename(path)):
