@@ -55,6 +55,7 @@ static const struct option options[] = {
 	{"backend-port", required_argument, NULL, 'P'},
 	{"wait", required_argument, NULL, 'W'},
 	{"descriptors", required_argument, NULL, 'q'},
+	{"latency", no_argument, NULL, 'L'},
 	{"hold", no_argument, NULL, 'H'},
 	{"help", no_argument, NULL, 'h'},
 	{NULL, 0, NULL, 0},
@@ -80,7 +81,9 @@ static const char help[] =
 	"  --backend-port N    where they listen; below 1024, as --dst-port (9)\n"
 	"  --wait S            for the links, and for the first frame to arrive (10)\n"
 	"  --descriptors N     of each ring (1024)\n"
-	"  --hold              stay connected after the report until stdin ends\n"
+	"  --latency           how long frames are under way: p50, p99, p99.9 and max (gen_latency.h defines them)\n"
+	"  --hold              stay connected after the report until stdin ends; a line RATE SECONDS WARMUP there is\n"
+	"                      measured as the options of these names, with a report of its own\n"
 	"The report: tx, rx, loss (a share of tx), seconds, mpps (received); full: the share of bursts "
 	"that the port did not\n"
 	"take whole, near 0 when the generator was the limit; cyclesPerPacket and ceilingMpps: what the "
@@ -149,6 +152,9 @@ parse_option(struct gen_options *o, int c, const char *name)
 		break;
 	case 'b':
 		o->both = true;
+		break;
+	case 'L':
+		o->latency = true;
 		break;
 	case 'H':
 		o->hold = true;
@@ -227,9 +233,26 @@ parse(struct gen_options *o, int argc, char **argv)
 		o->dst_ip = o->ip[1];
 	if (o->scenario == GEN_ESTABLISHED && o->backends > 256)
 		rte_exit(2, "--backends: at most 256 with --scenario=established\n");
+	if (o->scenario == GEN_LIVES && o->latency)
+		rte_exit(2, "--latency: not of TCP conversations\n");
 	if (o->scenario == GEN_FLOWS && o->flows / o->src_ips >= 64000)
 		rte_exit(2, "--flows: %u flows from %u addresses need more ports than there are; raise --src-ips\n",
 			 o->flows, o->src_ips);
+}
+
+/* What stdin asks for; false when there is no more. */
+static bool
+next_run(struct gen_options *o)
+{
+	char line[128], rate[32], seconds[32], warmup[32];
+	if (fgets(line, sizeof(line), stdin) == NULL)
+		return false;
+	if (sscanf(line, "%31s %31s %31s", rate, seconds, warmup) != 3)
+		rte_exit(2, "stdin: RATE SECONDS WARMUP, not %s\n", line);
+	o->rate = number("rate", rate, 0, 1e3);
+	o->seconds = number("seconds", seconds, 0.01, 1e6);
+	o->warmup = number("warmup", warmup, 0, 1e6);
+	return true;
 }
 
 int
@@ -257,8 +280,11 @@ main(int argc, char **argv)
 		rc = gen_run(&o, &result);
 	if (rc == 0)
 		gen_report(out, &o, &result);
-	while (rc == 0 && o.hold && !gen_stopped() && getchar() != EOF)
-		;
+	while (rc == 0 && o.hold && !gen_stopped() && next_run(&o)) {
+		rc = gen_run(&o, &result);
+		if (rc == 0)
+			gen_report(out, &o, &result);
+	}
 	gen_close();
 	rte_eal_cleanup();
 	if (fclose(out) != 0)

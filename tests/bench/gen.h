@@ -13,6 +13,8 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "gen_latency.h"
+
 #define GEN_SIZE_MIN 64
 #define GEN_SIZE_MAX 1514
 #define GEN_BURST 32
@@ -32,6 +34,7 @@ struct gen_options {
 	uint32_t flows, src_ips;
 	double seconds, warmup, rate, wait;
 	bool both, hold;
+	bool latency; /* stamp frames, see gen_latency.h */
 	struct rte_ether_addr mac[2], gateway[2];
 	uint32_t ip[2];    /* network byte order */
 	uint32_t dst_ip;   /* network byte order */
@@ -46,6 +49,7 @@ struct gen_count {
 	uint64_t other;        /* received, but not ours: ARP, ND */
 	uint64_t bad;          /* of the ones looked at closely, those with a wrong checksum */
 	uint64_t bursts, full; /* tx bursts, and those that the port did not take whole */
+	uint64_t due;          /* frames that the rate asked for; 0 without one */
 };
 
 struct gen_cost { /* of whole bursts only */
@@ -63,6 +67,7 @@ struct gen_result {
 	uint64_t rx_in_time;      /* of both sides, while the clock ran */
 	struct gen_cost tx_cost, rx_cost;
 	struct gen_lives lives; /* begun and over while the clock ran */
+	struct gen_latency latency;
 	double seconds, open_seconds;
 };
 
@@ -85,7 +90,8 @@ bool gen_stopped(void);
 /* Start both ports and wait for their links. 0 or -1, with the reason on stderr. */
 int gen_open(const struct gen_options *o);
 void gen_close(void);
-/* Wait until a frame arrives, warm up, measure, let the last ones come in. 0 or -1. */
+/* Wait until a frame arrives, warm up, measure, let the last ones come in. 0 or -1. May be called again, with another
+ * rate and other times. */
 int gen_run(const struct gen_options *o, struct gen_result *r);
 /* One JSON object. */
 void gen_report(FILE *f, const struct gen_options *o, const struct gen_result *r);

@@ -12,6 +12,17 @@ print_side(FILE *f, const char *name, const struct gen_count *c)
 		name, c->tx, c->rx, c->other, c->bad);
 }
 
+static void
+print_latency(FILE *f, const struct gen_latency *l)
+{
+	double us = 1e6 / (double)rte_get_tsc_hz();
+	fprintf(f,
+		"\"latency\":{\"frames\":%" PRIu64
+		",\"meanUs\":%.3f,\"p50Us\":%.3f,\"p99Us\":%.3f,\"p999Us\":%.3f,\"maxUs\":%.3f},",
+		l->frames, l->mean * us, (double)l->p50 * us, (double)l->p99 * us, (double)l->p999 * us,
+		(double)l->max * us);
+}
+
 static double
 cost(const struct gen_cost *c)
 {
@@ -35,6 +46,10 @@ gen_report(FILE *f, const struct gen_options *o, const struct gen_result *r)
 	if (o->scenario != GEN_FLOWS)
 		fprintf(f, "\"opened\":%" PRIu64 ",\"openSeconds\":%.3f,\"begun\":%" PRIu64 ",\"over\":%" PRIu64 ",",
 			r->lives.opened, r->open_seconds, r->lives.begun, r->lives.over);
+	if (o->rate > 0)
+		fprintf(f, "\"rate\":%.4f,\"due\":%" PRIu64 ",", o->rate, r->side[0].due + r->side[1].due);
+	if (o->latency)
+		print_latency(f, &r->latency);
 	print_side(f, "a", &r->side[0]);
 	fputc(',', f);
 	print_side(f, "b", &r->side[1]);

@@ -27,6 +27,7 @@ static struct side sides[2];
 static const struct gen_traffic *traffic;
 static struct rte_mempool *rx_pool;
 static struct gen_cost tx_cost, rx_cost;
+static bool latency;
 
 static int
 fail(uint16_t port, const char *what, int rc)
@@ -105,9 +106,8 @@ gen_open(const struct gen_options *o)
 						  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 		if (rx_pool == NULL || s->pool == NULL)
 			return fail(i, "buffers", -rte_errno);
-		if (o->rate > 0)
-			s->interval = (uint64_t)(GEN_BURST / (o->rate * 1e6) * (double)rte_get_tsc_hz());
 	}
+	latency = o->latency;
 	traffic = o->scenario == GEN_FLOWS ? &gen_flows : &gen_services;
 	if (traffic->init(o, (struct rte_mempool *const[2]){sides[0].pool, sides[1].pool}) < 0)
 		return fail(0, "flows", -ENOMEM);
@@ -141,12 +141,15 @@ send_burst(struct side *s)
 			return 0;
 		/* Who fell behind by more than a few bursts does not catch up with a flood. */
 		s->due = (now - s->due > 8 * s->interval ? now : s->due) + s->interval;
+		s->count.due += GEN_BURST;
 	}
 	if (s->n_pending == 0) {
 		s->first = 0;
 		s->n_pending = traffic->make((int)(s - sides), s->pending, GEN_BURST);
 		if (s->n_pending == 0)
 			return 0;
+		if (latency)
+			gen_latency_stamp(s->pending, s->n_pending, rte_rdtsc());
 	}
 	unsigned int sent = rte_eth_tx_burst(s->port, 0, &s->pending[s->first], (uint16_t)s->n_pending);
 	s->first += sent;
@@ -164,8 +167,11 @@ receive(struct side *s)
 	unsigned int n = rte_eth_rx_burst(s->port, 0, m, RX_BURST);
 	if (n == 0)
 		return 0;
+	uint64_t now = latency ? rte_rdtsc() : 0;
 	for (unsigned int i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
+	if (latency)
+		gen_latency_note(m, n, now);
 	traffic->take((int)(s - sides), m, n, &s->count);
 	return n;
 }
@@ -249,9 +255,17 @@ lives(void)
 	return out;
 }
 
+static void
+set_rate(double mpps)
+{
+	for (int i = 0; i < 2; i++)
+		sides[i].interval = mpps > 0 ? (uint64_t)(GEN_BURST / (mpps * 1e6) * (double)rte_get_tsc_hz()) : 0;
+}
+
 int
 gen_run(const struct gen_options *o, struct gen_result *r)
 {
+	set_rate(o->rate);
 	if (wait_for_traffic(o->wait) < 0)
 		return -1;
 	if (wait_until_ready(&r->open_seconds) < 0)
@@ -261,6 +275,7 @@ gen_run(const struct gen_options *o, struct gen_result *r)
 	for (int i = 0; i < 2; i++)
 		sides[i].count = (struct gen_count){0};
 	tx_cost = rx_cost = (struct gen_cost){0};
+	gen_latency_reset();
 	struct gen_lives before = lives();
 	uint64_t begin = rte_rdtsc();
 	run_for(o->seconds, true);
@@ -274,6 +289,7 @@ gen_run(const struct gen_options *o, struct gen_result *r)
 	run_for(DRAIN_S, false);
 	for (int i = 0; i < 2; i++)
 		r->side[i] = sides[i].count;
+	gen_latency_result(&r->latency);
 	if (gen_stopped())
 		fprintf(stderr, "weft-gen: interrupted\n");
 	return gen_stopped() ? -1 : 0;
