@@ -2,6 +2,7 @@
 #include <weft/neighbour.h>
 
 #include <stdlib.h>
+#include <sys/random.h>
 
 #include <weft/clock.h>
 #include <weft/rcu.h>
@@ -14,6 +15,7 @@
 #define ASKED_LONG_AGO_MS 3600000u
 
 struct neighbour *neighbour_table;
+uint64_t neighbour_seed[2];
 
 /*
  * Chains by (port, ip), followed by workers that learn. An entry taken out of its chain keeps its own link until it
@@ -34,6 +36,10 @@ neighbour_init(void)
 		return -ENOMEM;
 	}
 	memset(neighbour_table, 0, size);
+	if (getrandom(neighbour_seed, sizeof(neighbour_seed), 0) != (ssize_t)sizeof(neighbour_seed)) {
+		neighbour_fini();
+		return -EIO;
+	}
 	return 0;
 }
 
@@ -70,6 +76,12 @@ match(const uint16_t *link, uint16_t port, const struct ip *ip)
 	while (id != 0 && (neighbour_table[id].port != port || !ip_equal(&neighbour_table[id].ip, ip)))
 		id = next_of(&link_of[id]);
 	return id;
+}
+
+uint16_t
+neighbour_find(uint16_t port, const struct ip *ip)
+{
+	return match(bucket_of(port, ip), port, ip);
 }
 
 static void

@@ -6,6 +6,8 @@
  * other fields. It leaves the other way round: GONE first, so that no lookup finds it, FREE a grace period later, when
  * no worker holds its id any more. Only the housekeeping worker takes entries away.
  */
+#include <rte_branch_prediction.h>
+
 #include <weft/clock.h>
 #include <weft/rcu.h>
 
@@ -34,20 +36,25 @@ is_for(const struct neighbour *n, uint16_t port, const struct ip *ip)
 	return found(__atomic_load_n(&n->word, __ATOMIC_ACQUIRE)) && n->port == port && ip_equal(&n->ip, ip);
 }
 
+/* What is known of the same neighbour by another entry holds for this one. */
 static bool
-claim(struct neighbour *n, uint16_t port, const struct ip *ip, const struct ip *source, uint32_t now_ms)
+claim(struct neighbour *n, uint16_t port, const struct ip *ip, const struct ip *source, const struct neighbour *sibling,
+      uint32_t now_ms)
 {
-	uint64_t word = word_of(NEIGHBOUR_FREE, NULL);
+	uint64_t word = word_of(NEIGHBOUR_FREE, NULL), known = word_of(NEIGHBOUR_INCOMPLETE, NULL);
 	if (__atomic_load_n(&n->word, __ATOMIC_RELAXED) != word ||
 	    !__atomic_compare_exchange_n(&n->word, &word, word_of(NEIGHBOUR_CLAIMED, NULL), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
 		return false;
 	n->ip = *ip;
 	n->source = *source;
 	n->port = port;
-	__atomic_store_n(&n->confirmed, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->confirmed, sibling != NULL ? __atomic_load_n(&sibling->confirmed, __ATOMIC_RELAXED) : 0,
+			 __ATOMIC_RELAXED);
 	__atomic_store_n(&n->asked, now_ms - NEIGHBOUR_RETRY_MS, __ATOMIC_RELAXED);
 	__atomic_store_n(&n->used, now_ms, __ATOMIC_RELAXED);
-	__atomic_store_n(&n->word, word_of(NEIGHBOUR_INCOMPLETE, NULL), __ATOMIC_RELEASE);
+	if (sibling != NULL && state_of(__atomic_load_n(&sibling->word, __ATOMIC_RELAXED)) == NEIGHBOUR_REACHABLE)
+		known = __atomic_load_n(&sibling->word, __ATOMIC_RELAXED);
+	__atomic_store_n(&n->word, known, __ATOMIC_RELEASE);
 	return true;
 }
 
@@ -55,16 +62,21 @@ uint16_t
 neighbour_link(uint16_t port, const struct ip *ip, const struct ip *source, uint32_t now_ms)
 {
 	uint32_t hash = neighbour_hash(port, ip);
+	const struct neighbour *sibling = NULL;
 	for (unsigned int k = 0; k < WINDOW; k++) {
 		struct neighbour *n = &neighbour_table[place(hash, k)];
 		if (!is_for(n, port, ip))
 			continue;
+		if (unlikely(!ip_equal(&n->source, source))) {
+			sibling = n;
+			continue;
+		}
 		if (clock_passed(now_ms, __atomic_load_n(&n->used, __ATOMIC_RELAXED), 1000))
 			__atomic_store_n(&n->used, now_ms, __ATOMIC_RELAXED);
 		return place(hash, k);
 	}
 	for (unsigned int k = 0; k < WINDOW; k++)
-		if (claim(&neighbour_table[place(hash, k)], port, ip, source, now_ms))
+		if (claim(&neighbour_table[place(hash, k)], port, ip, source, sibling, now_ms))
 			return place(hash, k);
 	return 0;
 }

@@ -5,6 +5,8 @@
 
 #include <weft/neighbour.h>
 
+#include "mix.h"
+
 static inline uint64_t
 word_of(enum neighbour_state state, const struct mac *mac)
 {
@@ -20,12 +22,15 @@ state_of(uint64_t word)
 	return (enum neighbour_state)(word >> 48);
 }
 
+/* neighbour.c: secret, of this process. Pods choose the addresses that are looked up: they must not choose who shares a
+ * place. */
+extern uint64_t neighbour_seed[2];
+
 static inline uint32_t
 neighbour_hash(uint16_t port, const struct ip *ip)
 {
-	uint64_t h = (ip->q[0] ^ port) * UINT64_C(0x9e3779b97f4a7c15) ^ ip->q[1];
-	h = (h ^ h >> 32) * UINT64_C(0xd6e8feb86659fd93);
-	return (uint32_t)(h >> 40);
+	uint64_t h = mix64_add(neighbour_seed[0] ^ port, ip->q[0]);
+	return (uint32_t)mix64_add(h, ip->q[1] ^ neighbour_seed[1]);
 }
 
 /* neighbour.c */

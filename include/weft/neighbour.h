@@ -48,7 +48,7 @@ struct neighbour {
 
 extern struct neighbour *neighbour_table; /* WEFT_MAX_NEIGHBOURS + WEFT_LINK_NEIGHBOURS entries; id 0 is "none" */
 
-int neighbour_init(void);
+int neighbour_init(void); /* 0 or -errno */
 void neighbour_fini(void);
 
 /* Builder thread. Find or make the entry for (port, ip) and count a use of it; 0 when the table is full. Undone on abort. */
@@ -56,9 +56,13 @@ uint16_t neighbour_use(struct txn *t, uint16_t port, const struct ip *ip, const 
 /* Builder thread. Drop a use; the last one frees the entry a grace period after commit. */
 void neighbour_release(struct txn *t, uint16_t id);
 
+/* Any worker. An entry of the builder's for (port, ip), or 0. Good until the caller's next quiescent report. */
+uint16_t neighbour_find(uint16_t port, const struct ip *ip);
+
 /*
- * Any worker. The workers' entry for (port, ip), made when there is none; 0 when there is no room for it. Good until the caller's next
- * quiescent report. Two workers that ask for the same address at the same moment may make two entries; both learn.
+ * Any worker. The workers' entry for (port, ip) that asks from `source`, made when there is none; 0 when there is no
+ * room for it. Good until the caller's next quiescent report. Two workers that ask for the same address at the same
+ * moment may make two entries; both learn.
  */
 uint16_t neighbour_link(uint16_t port, const struct ip *ip, const struct ip *source, uint32_t now_ms);
 

@@ -378,6 +378,49 @@ TEST_F(Neighbour, AWorkerMakesAnEntryAndFindsItAgain)
 	EXPECT_EQ(neighbour_links(), 3u);
 }
 
+TEST_F(Neighbour, AWorkersEntryAsksFromTheAddressThatIsOursNow)
+{
+	struct ip a = A("192.0.2.50");
+	uint16_t before = neighbour_link(1, &a, &source, now);
+	learn("192.0.2.50", 9);
+	uint16_t after = neighbour_link(1, &a, &other_source, now);
+	ASSERT_GE(after, WEFT_MAX_NEIGHBOURS);
+	EXPECT_TRUE(ip_equal(&neighbour_table[after].source, &other_source));
+	EXPECT_EQ(mac(after), 9) << "what is known of it is not forgotten";
+	EXPECT_FALSE(neighbour_should_ask(after, now));
+	EXPECT_TRUE(ip_equal(&neighbour_table[before].source, &source)) << "somebody may be asking with it";
+	learn("192.0.2.50", 10);
+	EXPECT_EQ(mac(before), 10);
+	EXPECT_EQ(mac(after), 10);
+}
+
+// FAULTS C3
+TEST_F(Neighbour, NobodyKnowsWhichAddressesShareAPlace)
+{
+	std::vector<uint16_t> places[2];
+	for (auto &p : places) {
+		for (uint32_t k = 0; k < 16; k++) {
+			struct ip a = ip_from4(htonl(0x0a000000 + k));
+			p.push_back(neighbour_link(1, &a, &source, now));
+		}
+		neighbour_fini();
+		ASSERT_EQ(neighbour_init(), 0);
+	}
+	EXPECT_NE(places[0], places[1]);
+}
+
+TEST_F(Neighbour, TheBuildersEntryIsFoundByItsAddress)
+{
+	struct ip a = A("192.0.2.2");
+	uint16_t id = use("192.0.2.2");
+	EXPECT_EQ(neighbour_find(1, &a), id);
+	EXPECT_EQ(neighbour_find(2, &a), 0);
+	neighbour_release(&t, id);
+	txn_commit(&t);
+	txn_begin(&t);
+	EXPECT_EQ(neighbour_find(1, &a), 0);
+}
+
 TEST_F(Neighbour, BothKindsLearnTheSameAddress)
 {
 	struct ip a = A("192.0.2.2");
