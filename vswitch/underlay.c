@@ -240,14 +240,14 @@ may_wait(const struct worker *w, bool stranger)
 {
 	unsigned int strangers = 0;
 	for (unsigned int i = 0; stranger && i < w->n_held; i++)
-		strangers += w->held[i].neighbour == 0;
+		strangers += w->held[i].stranger;
 	return w->n_held < HELD_MAX && strangers < HELD_MAX / 2;
 }
 
 static void
 hold(struct worker *w, const struct held_packet *h)
 {
-	if (!may_wait(w, h->neighbour == 0)) {
+	if (!may_wait(w, h->stranger)) {
 		w->port[h->in_port].drop[DROP_NEIGHBOUR]++;
 		rte_pktmbuf_free(h->m);
 		return;
@@ -259,8 +259,11 @@ hold(struct worker *w, const struct held_packet *h)
 void
 underlay_hold(struct worker *w, struct rte_mbuf *m, const struct hop *hop, uint16_t in_port)
 {
-	const struct held_packet h = {
-		.m = m, .neighbour = hop->neighbour, .out_port = hop->port, .in_port = in_port, .since_ms = w->now_ms};
+	const struct held_packet h = {.m = m,
+				      .next = neighbour_table[hop->neighbour].ip,
+				      .out_port = hop->port,
+				      .in_port = in_port,
+				      .since_ms = w->now_ms};
 	hold(w, &h);
 }
 
@@ -277,12 +280,18 @@ void
 underlay_forward(struct worker *w, struct burst *b, uint32_t i, const struct hop *hop)
 {
 	struct packet *p = &b->p[i];
-	struct held_packet h = {.m = b->m[i], .neighbour = hop->neighbour, .out_port = hop->port, .in_port = p->in_port,
-				.since_ms = w->now_ms, .source = hop->source};
+	struct held_packet h = {.m = b->m[i],
+				.out_port = hop->port,
+				.in_port = p->in_port,
+				.since_ms = w->now_ms,
+				.stranger = hop->neighbour == 0,
+				.source = hop->source};
 	uint16_t neighbour = hop->neighbour;
-	if (neighbour == 0) {
+	if (h.stranger) {
 		h.next = destination(b, i);
 		neighbour = neighbour_link(hop->port, &h.next, &hop->source, w->now_ms);
+	} else {
+		h.next = neighbour_table[neighbour].ip;
 	}
 	if (likely(address(w, h.m, neighbour, hop->port))) {
 		p->out_port = hop->port;
@@ -314,10 +323,8 @@ release_held(struct worker *w)
 	unsigned int kept = 0;
 	for (unsigned int i = 0; i < w->n_held; i++) {
 		struct held_packet *h = &w->held[i];
-		uint16_t neighbour = h->neighbour;
-		/* Asked for by address: what was found when it came may have been given to another since. */
-		if (neighbour == 0)
-			neighbour = neighbour_link(h->out_port, &h->next, &h->source, w->now_ms);
+		uint16_t neighbour = h->stranger ? neighbour_link(h->out_port, &h->next, &h->source, w->now_ms)
+						 : neighbour_find(h->out_port, &h->next);
 		if (address(w, h->m, neighbour, h->out_port)) {
 			worker_transmit(w, h->out_port, &h->m, 1);
 		} else if (clock_passed(w->now_ms, h->since_ms, HOLD_MS)) {

@@ -66,8 +66,10 @@ struct tx_buffer {
 struct held_packet {
 	struct rte_mbuf *m;  /* complete but for its outer MACs */
 	uint32_t since_ms;
-	uint16_t neighbour, out_port, in_port;
-	struct ip next, source; /* without a neighbour of the configuration: who it is for, and who of us asks */
+	uint16_t out_port, in_port;
+	bool stranger;          /* the configuration knows nobody to send it to: by its own destination */
+	struct ip next, source; /* who it is for, and, of a stranger, who of us asks: by address, as ids do not last
+				   that long */
 };
 #define HELD_MAX 64
 

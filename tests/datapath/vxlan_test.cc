@@ -85,6 +85,25 @@ TEST_F(Vxlan, AnUnansweredQuestionDropsWhatWaits)
 	EXPECT_EQ(sw.drops("neighbour"), 70u);
 }
 
+TEST_F(Vxlan, WhatWaitsForANeighbourNeverGoesToAnother)
+{
+	sw.send("a", sw.to("a", "10.244.2.10").udp(1000, 2000).data("for node-2"));
+	ASSERT_TRUE(sw.take("uplink0").is_arp());
+	sw.remove("Remote", "node-2");
+	sw.settle(); // a grace period
+	sw.remote("node-3", "192.0.2.3", "10.244.3.0/24");
+	sw.answer_arp("192.0.2.3", "02:00:00:00:ff:03");
+	sw.settle(200);
+	for (auto &f : sw.take_all("uplink0"))
+		EXPECT_TRUE(f.is_arp()) << f.to() << " at " << f.dst().text();
+	for (int k = 0; k < 40 && sw.drops("neighbour") == 0; k++) {
+		usleep(50000);
+		sw.settle(200);
+	}
+	EXPECT_EQ(sw.drops("neighbour"), 1u) << sw.drops_text();
+	sw.take_all("host");
+}
+
 TEST_F(Vxlan, FlowsDifferInTheirSourcePort)
 {
 	sw.answer_arp();
