@@ -83,6 +83,7 @@ service_set_node_ips(const struct service_change *c, const struct ip_list *ips, 
 				ip_format(&w.hidden->ip, ip), ntohs(w.hidden->port), w.hidden->spec->name,
 				w.node_port->spec->name);
 	}
+	s->withdrawn |= s->n_node_ports > 0 && s->n_node_ips > 0;
 	if (s->node_ips != NULL)
 		txn_discard(c->t, (void *)(uintptr_t)s->node_ips);
 	s->node_ips = NULL;

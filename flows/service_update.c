@@ -58,6 +58,7 @@ address_change(const struct service_change *c, uint32_t network, const struct ip
 	} else {
 		pmap_remove(&c->s->address, &service_addresses_type, c->t, &new->pub.ip);
 		txn_discard(c->t, new);
+		c->s->withdrawn |= network == NETWORK_UNDERLAY;
 	}
 	if (old != NULL)
 		txn_discard(c->t, (void *)(uintptr_t)old);
@@ -240,8 +241,10 @@ disclaim(const struct service_change *c, const struct service_entry *old, const 
 	}
 	for (uint32_t j = 0; j < old->n_ports; j++) {
 		struct service_port sp = at_node(old, &old->port[j]);
-		if (sp.port != 0)
-			c->s->n_node_ports -= disclaim_one(c, &sp);
+		if (sp.port != 0 && disclaim_one(c, &sp)) {
+			c->s->n_node_ports--;
+			c->s->withdrawn = true;
+		}
 		if (now == NULL || service_entry_port(now, &old->port[j]) == NULL)
 			drop_counts(c->t, &old->port[j]);
 		txn_discard(c->t, (void *)(uintptr_t)old->port[j].choice);

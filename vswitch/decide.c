@@ -42,6 +42,8 @@ check_source(struct decision *d)
 static bool
 find_destination(struct decision *d)
 {
+	if (unlikely(d->home == NETWORK_UNDERLAY))
+		return stay_outside(d);
 	const struct route *to = config_route(d->c, d->home, &d->dst);
 	d->v->to = to;
 	d->far = d->home;

@@ -177,7 +177,24 @@ enter_overlay(struct decision *d)
 	if (d->v->service == 0)
 		return settle_pass(d);
 	d->outside = true;
+	if (d->home == NETWORK_UNDERLAY)
+		return true; /* see stay_outside */
 	return is_in_network(d, d->home, &d->key->tuple.src) ? settle_drop(d, DROP_SPOOFED_IP) : true;
+}
+
+bool
+stay_outside(struct decision *d)
+{
+	const struct ip *ours = &d->key->went.dst;
+	const struct route *to = config_route(d->c, NETWORK_UNDERLAY, &d->dst);
+	if (!is_wire(to) || lpm_find(&d->c->watch, NETWORK_UNDERLAY, ours) == NULL)
+		return settle_drop(d, DROP_BACKEND_GONE);
+	d->v->to = to;
+	d->far = NETWORK_UNDERLAY;
+	d->src = *ours;
+	d->sport = d->key->went.dport;
+	d->hop = config_route_hop(to, service_hash(&d->key->tuple));
+	return d->hop != 0 ? true : settle_drop(d, DROP_NO_UPLINK);
 }
 
 bool

@@ -65,6 +65,9 @@ settle_no_route(struct decision *d)
 /* decide_egress.c: the ways between an overlay network and what is not in it. */
 bool leave_overlay(struct decision *d);  /* nobody in the network has the destination */
 bool enter_overlay(struct decision *d);  /* it came in by the uplink, not through a tunnel */
+/* A client out there is with a backend out there, by a service that is gone, and so is the network that knew how: as it
+ * is. */
+bool stay_outside(struct decision *d);
 bool stand_for_client(struct decision *d); /* of the underlay: whose address does the backend see? */
 bool speak_as_gateway(struct decision *d); /* the node, to somebody who would not find back to its address */
 

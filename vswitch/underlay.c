@@ -124,14 +124,15 @@ concerns_pods(const struct config *c, const uint8_t *frame, uint16_t len)
 	const struct rte_ether_hdr *eth = (const void *)frame;
 	struct ip wanted;
 	const struct service_tables *s = &c->service;
-	if (c->watch.map.count == 0 && s->address.count == 0 && s->n_node_ports == 0)
+	if (c->watch.map.count == 0 && s->address.count == 0 && s->n_node_ports == 0 && !s->withdrawn)
 		return false;
 	if (is_discovery(frame, len))
 		return true;
 	if (rte_is_multicast_ether_addr(&eth->dst_addr) || !wanted_address(frame, len, &wanted))
 		return false;
-	return lpm_find(&c->watch, NETWORK_UNDERLAY, &wanted) != NULL || service_address_find(s, NETWORK_UNDERLAY, &wanted) != NULL ||
-	       has_node_ports(s, &wanted);
+	/* Which connections outlive their service only their table knows. */
+	return s->withdrawn || lpm_find(&c->watch, NETWORK_UNDERLAY, &wanted) != NULL ||
+	       service_address_find(s, NETWORK_UNDERLAY, &wanted) != NULL || has_node_ports(s, &wanted);
 }
 
 /* RFC 826 */

@@ -85,6 +85,8 @@ struct service_tables {    /* a value, as pmap */
 	struct lpm cidr;       /* serviceCIDRs of the self Node, network 0: unused addresses in them are rejected */
 	uint32_t cidr_slot;    /* generation slot: moves when an unused address may have become a service */
 	uint32_t n_node_ports, n_node_ips;
+	bool withdrawn; /* once, an address or port of the underlay was a service's and is no more: clients may still be
+			   there */
 	const struct ip *node_ips; /* where node ports are answered */
 	uint32_t host_slot;    /* generation slot: moves when a port of the node may have become a node port */
 	struct pmap by_name;   /* service name -> struct service_entry; builder's */

@@ -323,11 +323,9 @@ TEST_F(Outside, TheBackendGoesAndComes)
 	sw.send("web", sw.to("web", f.from()).tcp(8080, f.sport(), 0x12));
 	sw.take("uplink0");
 	ASSERT_TRUE(sw.remove("Service", "web"));
-	Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
-	wire(p);
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5556, 80, 2));
 	EXPECT_TRUE(sw.nothing("web"));
-	sw.take_all("uplink0");
-	sw.take_all("host");
+	EXPECT_EQ(sw.take_all("host").size(), 1u);
 	service("Cluster");
 	wire(packet("192.0.2.9", "192.0.2.100").tcp(5556, 80, 2));
 	sw.take("web");
@@ -363,24 +361,76 @@ TEST_F(Outside, AnEstablishedClientStaysWithABackendThatLeavesTheService)
 
 TEST_F(Outside, AServiceThatGoesLeavesItsEstablishedClient)
 {
+	for (std::string vip : {"192.0.2.100", "2001:db8::100", "192.0.2.1"}) {
+		service("Cluster");
+		uint16_t port = vip == "192.0.2.1" ? 30080 : 80;
+		std::string from = one(vip, "192.0.2.9", "2001:db8::9");
+		wire(packet(from, vip).tcp(5555, port, 2));
+		Frame f = sw.take("web");
+		Packet r = sw.to("web", f.from()).tcp(8080, f.sport(), 0x12);
+		r.ack = 1001;
+		sw.send("web", r);
+		sw.take("uplink0");
+		ASSERT_TRUE(sw.remove("Service", "web"));
+		Packet p = packet(from, vip).tcp(5555, port, 0x10);
+		p.seq = 1001, p.ack = 1001;
+		wire(p);
+		EXPECT_EQ(sw.take("web").from(), one(vip, "192.0.2.1", "2001:db8::1")) << sw.drops_text();
+		r.tcp_flags = 0x10, r.seq = 1001;
+		sw.send("web", r);
+		EXPECT_EQ(sw.take("uplink0").from(), vip);
+		// Whoever comes now is the host's, byte for byte.
+		for (uint8_t flags : {2, 0x10}) {
+			p = packet(from, vip).tcp(5556, port, flags);
+			wire(p);
+			EXPECT_EQ(sw.take("host").b, p.bytes());
+		}
+	}
+}
+
+TEST_F(Outside, AServiceThatGoesLeavesItsEstablishedClientWithAnotherNode)
+{
+	auto network = [&](const std::string &ip) {
+		ASSERT_TRUE(sw.apply(
+			R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"},
+			{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"}],"masquerade":{"ips":[")" +
+			ip + R"("],"portRange":[40000,49999]}})"))
+			<< sw.error;
+	};
+	network("192.0.2.50");
+	service("Cluster", R"({"ip":"192.0.2.8"})");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
+	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+	sw.settle();
+	sw.take_all("uplink0");
 	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
-	Frame f = sw.take("web");
-	Packet r = sw.to("web", f.from()).tcp(8080, f.sport(), 0x12);
+	Frame f = sw.take("uplink0");
+	uint16_t port = f.sport();
+	EXPECT_EQ(f.to(), "192.0.2.8");
+	Packet r = packet("192.0.2.8", "192.0.2.50").macs(far_node, node).tcp(8080, port, 0x12);
 	r.ack = 1001;
-	sw.send("web", r);
-	sw.take("uplink0");
+	wire(r);
+	EXPECT_EQ(sw.take("uplink0").to(), "192.0.2.9");
 	ASSERT_TRUE(sw.remove("Service", "web"));
+	sw.take_all("host");
 	Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
 	p.seq = 1001, p.ack = 1001;
 	wire(p);
+	f = sw.take("uplink0");
+	EXPECT_EQ(f.to(), "192.0.2.8") << sw.drops_text();
+	EXPECT_EQ(f.from(), "192.0.2.50");
+	EXPECT_EQ(f.sport(), port);
+	EXPECT_EQ(f.dst(), far_node);
 	r.tcp_flags = 0x10, r.seq = 1001;
-	sw.send("web", r);
-	// Whatever is decided, nothing leaves with the pod's own address, and nothing goes to the wrong place.
-	for (auto &g : sw.take_all("uplink0"))
-		EXPECT_TRUE(g.is_arp() || g.from() == "192.0.2.100");
-	for (auto &g : sw.take_all("web"))
-		EXPECT_EQ(g.from(), "192.0.2.1");
-	sw.take_all("host");
+	wire(r);
+	f = sw.take("uplink0");
+	EXPECT_EQ(f.to(), "192.0.2.9");
+	EXPECT_EQ(f.from(), "192.0.2.100");
+	network("192.0.2.51");
+	wire(p);
+	EXPECT_TRUE(sw.nothing("uplink0")) << "an address that is no longer ours speaks for nobody";
+	EXPECT_EQ(sw.drops("backend_gone"), 1u) << sw.drops_text();
+	EXPECT_TRUE(sw.nothing("host"));
 }
 
 // --- the node itself ---
