@@ -4,10 +4,16 @@
 #include <weft/rule_count.h>
 
 #include "policy_note.h"
+#include "worker_private.h"
 
 /* Of one worker: whoever sends what is logged does not fill a disk. */
 #define EVENTS_PER_SECOND 100
 #define EVENTS_AT_ONCE 256
+
+/* Each is a change of the configuration: as many as an election makes, for each endpoint, and ten times that for all of
+ * a worker's. */
+#define CLAIM_MS 100u
+#define CLAIMS_AT_ONCE 16u
 
 static void
 count(unsigned int worker, const struct policy_verdict *v)
@@ -71,16 +77,29 @@ tell_of(struct worker *w, const struct tuple *key, const struct verdict *v, unsi
 	}
 }
 
+/* One more of something that takes `each` ms, as much at once as fills `most` ms. */
+static bool
+has_time(uint32_t *until_ms, uint32_t now_ms, uint32_t each, uint32_t most)
+{
+	uint32_t ahead = *until_ms - now_ms;
+	if (ahead > most)
+		ahead = 0; /* it is past */
+	if (ahead + each > most)
+		return false;
+	*until_ms = now_ms + ahead + each;
+	return true;
+}
+
 void
-note_claim(struct worker *w, const struct config *c, const struct endpoint *ep, const struct ip *ip)
+note_claim(struct worker *w, const struct config *c, uint16_t in_port, const struct endpoint *ep, const struct ip *ip)
 {
 	const struct route *r = config_route(c, ep->network, ip);
 	struct policy_event e = {.claim = true, .to = *ip, .at_ms = w->now_ms, .endpoint = ep->slot};
-	/* Ten changes a second and worker are more than any election makes. */
-	if ((r != NULL && r->key.len == 128 && r->slot == ep->slot) || (w->claimed_ms != 0 && w->now_ms - w->claimed_ms < 100))
+	if (r != NULL && r->key.len == 128 && r->slot == ep->slot)
 		return;
-	w->claimed_ms = w->now_ms;
-	rte_ring_enqueue_elem(w->events, &e, sizeof(e));
+	if (has_time(&w->meter[in_port].claimed_until_ms, w->now_ms, CLAIM_MS, CLAIM_MS * CLAIMS_AT_ONCE) &&
+	    has_time(&w->claimed_until_ms, w->now_ms, CLAIM_MS / 10, CLAIM_MS * CLAIMS_AT_ONCE))
+		rte_ring_enqueue_elem(w->events, &e, sizeof(e));
 }
 
 void

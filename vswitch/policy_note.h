@@ -10,7 +10,10 @@
 void policy_note(struct worker *w, const struct tuple *key, const struct verdict *v);
 /* An established connection is denied: tell. */
 void policy_note_again(struct worker *w, const struct tuple *key, const struct verdict *v);
-/* ARP or ND announces an address that the endpoint may speak for but that is not its own: tell, if that is news. */
-void note_claim(struct worker *w, const struct config *c, const struct endpoint *ep, const struct ip *ip);
+/* ARP or ND announces an address that the endpoint may speak for but that is not its own: tell, if that is news. One
+ * that floods keeps nobody else's from being told: 10 a second of each port are, 16 at once, and ten times as many of
+ * all. */
+void note_claim(struct worker *w, const struct config *c, uint16_t in_port, const struct endpoint *ep,
+		const struct ip *ip);
 
 #endif

@@ -79,7 +79,7 @@ respond_arp(struct worker *w, struct burst *b, uint32_t i, const struct asker *a
 	const struct route *r = config_route(b->config, a->network->id, &target);
 	bool ours = r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_GATEWAY);
 	if (gratuitous && !own && a->endpoint != NULL)
-		note_claim(w, b->config, a->endpoint, &target);
+		note_claim(w, b->config, b->p[i].in_port, a->endpoint, &target);
 	if (arp->arp_opcode != RTE_BE16(RTE_ARP_OP_REQUEST) || own || gratuitous || (a->tunnel && !ours)) {
 		packet_drop(w, b, i, DROP_ARP);
 		return;
@@ -248,7 +248,7 @@ respond_nd(struct worker *w, struct burst *b, uint32_t i, const struct asker *a)
 	const struct route *r = config_route(b->config, a->network->id, &target);
 	bool local = r != NULL && (r->kind == ROUTE_ENDPOINT || r->kind == ROUTE_GATEWAY);
 	if (!solicitation && a->endpoint != NULL && !endpoint_owns(a->endpoint, &target) && !ip_is_link_local6(&target))
-		note_claim(w, b->config, a->endpoint, &target);
+		note_claim(w, b->config, b->p[i].in_port, a->endpoint, &target);
 	/* A probe for a link-local address is for the pod's own: on its link there is nobody else but us. */
 	if (!solicitation || own || (probe && (r == NULL || ip_is_link_local6(&target))) || (a->tunnel && !local) || target.b[0] == 0xff) {
 		packet_drop(w, b, i, DROP_ND);

@@ -16,6 +16,7 @@ struct answer_tokens {
 struct port_meter {
 	struct rte_meter_srtcm srtcm;
 	struct answer_tokens error, link;
+	uint32_t claimed_until_ms; /* see note_claim() */
 };
 
 struct workers {

@@ -120,7 +120,7 @@ struct worker {
 	uint32_t waiting_since_ms;    /* since then */
 	struct port_meter *meter;     /* [WEFT_MAX_PORTS] */
 	struct rte_ring *events;      /* struct policy_event, to the control thread */
-	uint32_t claimed_ms;          /* when an endpoint last announced an address */
+	uint32_t claimed_until_ms;    /* the time that told announcements of addresses take */
 	uint32_t event_tokens, event_refill_ms; /* thousandths of events that may still be told, see policy_note.c */
 	uint32_t aged_ms; /* when neighbours were aged last */
 	uint64_t aged_created; /* count.conn_created when connections were */

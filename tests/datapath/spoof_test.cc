@@ -302,9 +302,11 @@ struct Vrrp : Spoof {
 		sw.give(name, arp(1, VMAC, VIP, "00:00:00:00:00:00", VIP));
 		sw.settle();
 	}
-	void announce6(const std::string &name)
+	void
+	announce6(const std::string &name, bool later = true)
 	{
-		usleep(120000);
+		if (later)
+			usleep(120000);
 		sw.settle();
 		Packet p;
 		p.macs(VMAC, "33:33:00:00:00:01").ip(VIP6, "ff02::1").icmp(136, 0, 0x20000000);
@@ -332,6 +334,24 @@ TEST_F(Vrrp, WhoeverAnnouncedItLastHasIt)
 	EXPECT_TRUE(becomes("v2", VIP6));
 	EXPECT_EQ(owner(), "v1");
 	EXPECT_EQ(sw.drops("spoofed_arp"), 0u);
+}
+
+TEST_F(Vrrp, AFloodOfAnnouncementsKeepsNobodyElsesFromBeingHeard)
+{
+	for (int i = 0; i < 50; i++)
+		sw.give("v2", arp(1, VMAC, VIP, "00:00:00:00:00:00", VIP));
+	sw.settle();
+	sw.give("v1", arp(1, VMAC, VIP, "00:00:00:00:00:00", VIP));
+	sw.settle();
+	EXPECT_TRUE(becomes("v1"));
+}
+
+TEST_F(Vrrp, SeveralAddressesAreTakenAtOnce)
+{
+	announce("v1");
+	announce6("v1", false);
+	EXPECT_TRUE(becomes("v1"));
+	EXPECT_TRUE(becomes("v1", VIP6));
 }
 
 TEST_F(Vrrp, ItsHolderSpeaksAndIsAnswered)
