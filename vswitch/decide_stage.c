@@ -248,10 +248,9 @@ judge_new(struct worker *w, struct burst *b, uint32_t i, struct verdict *v)
 		conclude(w, b, i, v);
 		return false;
 	}
-	bool opens = may_open(w, p, v);
-	if (opens && likely(worker_may_open(w, p->in_port)))
+	if (may_open(w, p, v))
 		return true;
-	packet_drop(w, b, i, opens ? DROP_NEW_RATE : DROP_INVALID_STATE);
+	packet_drop(w, b, i, DROP_INVALID_STATE);
 	return false;
 }
 
@@ -275,7 +274,12 @@ static void
 open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 {
 	struct packet *p = &b->p[i];
-	int rc = open_connection(w, b, i, v);
+	bool may = worker_may_open(w, p->in_port);
+	int rc = -EEXIST;
+	if (likely(may))
+		rc = open_connection(w, b, i, v);
+	else
+		p->ref = conn_find(w->conns, &p->key);
 	if (likely(rc == 0)) {
 		w->count.conn_created++;
 		policy_note(w, &p->key, v);
@@ -283,8 +287,12 @@ open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 		p->hop = v->hop[0];
 		if (packet_fits(w, b, i))
 			burst_move(b, i, STAGE_REWRITE);
-	} else if (rc == -EEXIST) {
+	} else if (rc == -EEXIST && p->ref != 0) {
+		if (may)
+			worker_opened_none(w, p->in_port);
 		join(w, b, i);
+	} else if (!may) {
+		packet_drop(w, b, i, DROP_NEW_RATE);
 	} else {
 		enum drop_reason in_use = v->nat_first != 0 ? DROP_NAT_PORTS : DROP_NAT_CLASH;
 		packet_drop(w, b, i, rc == -EADDRINUSE ? in_use : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);

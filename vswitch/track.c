@@ -31,9 +31,7 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 {
 	struct packet *p = &b->p[i];
 	struct tcp_segment s;
-	bool tcp = segment_read(b, i, &s); /* all of it, before it may be broken up */
-	if (unlikely(!packet_fits(w, b, i)))
-		return true;
+	bool tcp = segment_read(b, i, &s);
 	int rc = conn_packet(w->conns, p->ref, tcp ? &s : NULL, w->now_ms);
 	if (unlikely(rc == -ESTALE)) {
 		/* A new conversation on the tuple of one that is over. */
@@ -43,7 +41,7 @@ packet_follow(struct worker *w, struct burst *b, uint32_t i)
 	}
 	if (unlikely(rc < 0))
 		packet_drop(w, b, i, rc == -ERANGE ? DROP_INVALID_WINDOW : DROP_INVALID_STATE);
-	else
+	else if (likely(packet_fits(w, b, i))) /* whole until here: of what is dropped no part must go */
 		burst_move(b, i, STAGE_REWRITE);
 	return true;
 }

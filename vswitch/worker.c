@@ -274,6 +274,14 @@ worker_may_open(struct worker *w, uint16_t in_port)
 	       RTE_COLOR_GREEN;
 }
 
+void
+worker_opened_none(struct worker *w, uint16_t in_port)
+{
+	struct rte_meter_srtcm *meter = &w->meter[in_port].srtcm;
+	if (workers.meter_on)
+		meter->tc = RTE_MIN(meter->tc + TOKEN, workers.meter_profile.cbs);
+}
+
 /* By one worker for one port. Another pod's flood of questions leaves the answers to everybody else's. */
 #define ANSWERS_PER_SECOND 1000u
 

@@ -176,6 +176,8 @@ void worker_transmit(struct worker *w, uint16_t port, struct rte_mbuf *const m[]
 struct rte_mbuf *worker_create(struct worker *w, uint16_t in_port);
 /* True when in_port may open one more connection now. */
 bool worker_may_open(struct worker *w, uint16_t in_port);
+/* It might have, but there was no need: give it back. */
+void worker_opened_none(struct worker *w, uint16_t in_port);
 /* True when one more packet of in_port may be answered now: by an error or a reset (RFC 1812 4.3.2.8, RFC 4443 2.4 f), by ARP or ND. */
 bool worker_may_err(struct worker *w, uint16_t in_port);
 bool worker_may_answer(struct worker *w, uint16_t in_port);

@@ -59,3 +59,21 @@ TEST(Fairness, NewConnectionsPassATokenBucketAndOldOnesDoNot)
 	sw.send("c", sw.between("c", "b").udp(1, 2));
 	EXPECT_EQ(sw.take_all("b").size(), 1u) << "the bucket is the port's own";
 }
+
+TEST(Fairness, OneBurstOfOneConversationTakesOneToken)
+{
+	Switch sw(1, 16384, 1, 2);
+	sw.network();
+	sw.pod("a", "10.244.1.5");
+	sw.pod("b", "10.244.1.6");
+	auto burst = [&](uint16_t port) {
+		for (int i = 0; i < 8; i++)
+			sw.give("a", sw.between("a", "b").udp(port, 2).bytes());
+		sw.settle(1);
+		return sw.take_all("b").size();
+	};
+	EXPECT_EQ(burst(1), 8u);
+	EXPECT_EQ(burst(2), 8u) << "the last token opened it; what else came with it needs none";
+	EXPECT_EQ(burst(3), 0u);
+	EXPECT_EQ(sw.drops_text(), "new_rate=8 ");
+}

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Datagrams in fragments: judged by their first, translated part by part, and whole again at the receiver.
+#include <weft/tcp_state.h>
+
 #include "fragment_fixture.hpp"
 
 using namespace weft;
@@ -378,6 +380,38 @@ TEST_F(Fragments, FragmentsAreBrokenUpToo)
 		EXPECT_EQ(whole(got).payload(), p.payload) << sw.drops_text();
 	}
 	EXPECT_EQ(sw.drops_text(), "");
+}
+
+// Judged as a whole, before it is broken up: a part of what is refused is nothing that a receiver should see.
+TEST_F(Fragments, NoPartOfARefusedSegmentPasses)
+{
+	sw.send("a", sw.between("a", "b").tcp(4000, 80, 2));
+	EXPECT_EQ(sw.take_all("b").size(), 1u);
+	Packet early = sw.between("a", "b").tcp(4000, 80, 0x10).data(1500);
+	early.fragment = 0;
+	sw.send("a", early);
+	EXPECT_TRUE(sw.nothing("b"));
+	EXPECT_EQ(sw.drops_text(), "invalid_state=1 ");
+	// One that begins anew on the ports of one that was reset is learned from as a whole, too.
+	sw.send("b", sw.between("b", "a").tcp(80, 4000, 0x14).numbers(0, 1001));
+	EXPECT_EQ(sw.take_all("a").size(), 1u);
+	Packet again = sw.between("a", "b").tcp(4000, 80, 2).numbers(5000, 0).data(1500);
+	again.fragment = 0;
+	sw.send("a", again);
+	EXPECT_EQ(sw.take_all("b").size(), 2u) << sw.drops_text();
+	sw.send("b", sw.between("b", "a").tcp(80, 4000, 0x12).numbers(9000, 6501));
+	EXPECT_EQ(sw.take_all("a").size(), 1u) << "acknowledges all of it";
+	sw.send("a", sw.between("a", "b").tcp(4000, 80, 0x10).numbers(6501, 9001));
+	EXPECT_EQ(sw.take_all("b").size(), 1u);
+	int state = 0;
+	conn_walk(
+		sw.conns,
+		[](uint32_t, const conn_half *, const conn_cold *c, void *p) {
+			*static_cast<int *>(p) = c->state;
+			return 0;
+		},
+		&state);
+	EXPECT_EQ(state, TCP_STATE_ESTABLISHED);
 }
 
 TEST_F(Fragments, WhatMayNotBeBrokenUpIsNot)
