@@ -13,6 +13,8 @@ import signal
 import sys
 
 import forward
+import latency
+import ndr
 import state
 from switch import KINDS, Hugepages, LabError
 
@@ -64,6 +66,13 @@ def parse():
     sub.add_parser("forward", parents=[common, beside], help="pod to pod, routed; beside testpmd's mac forwarding").set_defaults(run=forward.forward, megabytes=forward.megabytes)
     sub.add_parser("ceiling", parents=[common, beside],
                    help="what the generator can do, through testpmd's io forwarding").set_defaults(run=forward.ceiling, megabytes=forward.megabytes)
+    s = sub.add_parser("latency", parents=[common, beside], help="how long frames are under way at a part of the full rate, beside testpmd",
+                       description=latency.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    s.add_argument("--loads", type=lambda t: [float(n) for n in t.split(",")], default=[0.5, 0.9], help="shares of the full rate (0.5,0.9)")
+    s.set_defaults(repeat=3, full_seconds=2, run=latency.latency, megabytes=forward.megabytes)
+    s = sub.add_parser("ndr", parents=[common, beside], help="the highest rates without loss and with 0.1 %%, beside testpmd", description=ndr.__doc__.replace("%", "%%"),
+                       formatter_class=argparse.RawDescriptionHelpFormatter)
+    s.set_defaults(seconds=30, repeat=1, full_seconds=2, run=ndr.ndr, megabytes=forward.megabytes)
     s = sub.add_parser("state", parents=[common], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),

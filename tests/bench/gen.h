@@ -49,7 +49,7 @@ struct gen_count {
 	uint64_t other;        /* received, but not ours: ARP, ND */
 	uint64_t bad;          /* of the ones looked at closely, those with a wrong checksum */
 	uint64_t bursts, full; /* tx bursts, and those that the port did not take whole */
-	uint64_t due;          /* frames that the rate asked for; 0 without one */
+	uint64_t due;          /* frames that the rate asked for, sent or not; 0 without a rate */
 };
 
 struct gen_cost { /* of whole bursts only */
