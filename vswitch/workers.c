@@ -159,12 +159,17 @@ workers_start(const struct workers_options *o, struct error *e)
 		return error_set(e, -EINVAL, "%u workers: must be 1..%d", o->n, WEFT_MAX_WORKERS);
 	memset(&workers, 0, sizeof(workers));
 	workers.options = *o;
+	const char *missing = NULL;
 	if (id_counts_init(&rule_counts, o->n) < 0)
-		return error_set(e, -ENOMEM, "no memory for the counters of rules");
-	if (service_count_init(o->n) < 0)
-		return error_set(e, -ENOMEM, "no memory for the counters of services");
-	if (affinity_create(&workers.affinity, affinity_size(o->conns)) < 0)
-		return error_set(e, -ENOMEM, "no memory for session affinity");
+		missing = "the counters of rules";
+	else if (service_count_init(o->n) < 0)
+		missing = "the counters of services";
+	else if (affinity_create(&workers.affinity, affinity_size(o->conns)) < 0)
+		missing = "session affinity";
+	if (missing != NULL) {
+		workers_stop();
+		return error_set(e, -ENOMEM, "no memory for %s", missing);
+	}
 	workers.meter_on = o->new_per_second != 0 && meter_profile_init(&workers.meter_profile,
 									RTE_MAX(1u, o->new_per_second / o->n),
 									RTE_MAX(1u, o->new_burst / o->n)) == 0;

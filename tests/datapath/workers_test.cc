@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // More than one worker: handing over for transmission, one connection seen by both, and real threads under changes.
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <atomic>
 #include <chrono>
+#include <fstream>
+#include <set>
+#include <string>
 #include <thread>
 
 #include "switch.hpp"
@@ -40,6 +46,45 @@ TEST(Workers, TheTwoDirectionsOfAConnectionOnTwoWorkersAreOneConnection)
 	EXPECT_EQ(sw.take_all("b").size(), 1u);
 	EXPECT_EQ(sw.connections(), 1u);
 }
+
+#if !defined(__SANITIZE_ADDRESS__)
+static uint64_t
+address_space()
+{
+	uint64_t pages = 0;
+	std::ifstream("/proc/self/statm") >> pages;
+	return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+// Whatever it is that there is no memory for: what was got before it is given back.
+TEST(Workers, AStartThatFailsLeavesNothing)
+{
+	{
+		Switch sw; // EAL
+	}
+	struct workers_options o = {};
+	o.n = 1;
+	o.pool = [](int) -> struct rte_mempool * { return nullptr; };
+	const uint64_t before = address_space();
+	std::set<std::string> said;
+	for (uint64_t room = 1 << 20; room <= 1ull << 34; room += room / 4) {
+		struct rlimit limit, old;
+		struct error e = {};
+		getrlimit(RLIMIT_AS, &old);
+		limit = old;
+		limit.rlim_cur = before + room;
+		setrlimit(RLIMIT_AS, &limit);
+		int rc = workers_start(&o, &e);
+		setrlimit(RLIMIT_AS, &old);
+		ASSERT_EQ(rc, -ENOMEM);
+		said.insert(e.text);
+		ASSERT_LT(address_space(), before + (8u << 20)) << e.text;
+	}
+	EXPECT_EQ(said.count("no memory for the counters of rules"), 1u);
+	EXPECT_EQ(said.count("no memory for the counters of services"), 1u);
+	EXPECT_EQ(said.count("no memory for worker 0"), 1u);
+}
+#endif
 
 // Two turning threads, packets on both ports, policies that come and go: nothing is lost but by policy, and the books balance.
 TEST(Workers, ChangesUnderTrafficOnTwoThreads)
