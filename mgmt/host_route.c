@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The node finds its pods, the pods of other nodes and the services through the host port's device: a kernel route for each subnet of each
- * Network, each prefix of each Remote, and each of the node's serviceCIDRs.
+ * The node finds its pods, the pods of other nodes and the services through the host port's device: a kernel route for
+ * each subnet of each Network, each prefix of each Remote, and each of the node's serviceCIDRs.
  */
 #include <stdlib.h>
 
@@ -115,7 +115,7 @@ warn(struct mgmt *m, const struct host_route_entry *r, int rc)
 	snprintf(text, sizeof(text), "the host has no route to %s by %s: %s", prefix_format(&r->prefix, prefix),
 		 r->ifname, rc == -EEXIST ? "another device has the prefix" : strerror(-rc));
 	if (o != NULL)
-		object_set_warning(m, o, text);
+		object_set_warning(m, o, WARNING_ROUTE, text);
 }
 
 /* What a change of the object asks for: 2: every route anew, 1: what has come and gone, 0: nothing. */
@@ -136,28 +136,21 @@ forget_warnings(struct mgmt *m)
 	for (unsigned int k = 0; k < 3; k++) {
 		struct object **v = m->index.v[kinds_with[k]];
 		for (uint32_t i = 0; i < m->index.n[kinds_with[k]]; i++)
-			if (v[i]->warning != NULL)
-				object_set_warning(m, v[i], NULL);
+			if (v[i]->warning[WARNING_ROUTE] != NULL)
+				object_set_warning(m, v[i], WARNING_ROUTE, NULL);
 	}
 }
 
-void
-host_routes_sync(struct mgmt *m, const struct batch *b)
+/* Routes of a change of Remotes alone are not asked for again (`anew`): there may be thousands. */
+static void
+sync_routes(struct mgmt *m, bool anew)
 {
-	int concerned = 0;
-	for (uint32_t i = 0; i < b->n && concerned < 2; i++) {
-		int old = concern(b->v[i].old), next = concern(b->v[i].next);
-		concerned = old > concerned ? old : concerned;
-		concerned = next > concerned ? next : concerned;
-	}
-	if (concerned == 0)
-		return;
-	/* Routes of a change of Remotes alone are not asked for again: there may be thousands. */
-	bool anew = concerned == 2;
-	if (anew)
-		forget_warnings(m);
 	struct wanted w;
 	uint32_t kept = 0;
+	if (anew) {
+		__atomic_store_n(&m->routes_lost, false, __ATOMIC_RELAXED);
+		forget_warnings(m);
+	}
 	wanted_routes(m, &w);
 	for (uint32_t i = 0; i < m->n_routes; i++)
 		/* A device that is gone has taken its routes with it. */
@@ -176,4 +169,30 @@ host_routes_sync(struct mgmt *m, const struct batch *b)
 	free(m->route);
 	m->route = w.v;
 	m->n_routes = kept;
+}
+
+void
+host_routes_sync(struct mgmt *m, const struct batch *b)
+{
+	int concerned = 0;
+	for (uint32_t i = 0; i < b->n && concerned < 2; i++) {
+		int old = concern(b->v[i].old), next = concern(b->v[i].next);
+		concerned = old > concerned ? old : concerned;
+		concerned = next > concerned ? next : concerned;
+	}
+	if (concerned != 0)
+		sync_routes(m, concerned == 2);
+}
+
+void
+host_routes_renew(struct mgmt *m)
+{
+	sync_routes(m, true);
+}
+
+bool
+host_routes_lost(const struct mgmt *m, const char *port)
+{
+	const struct object *o = index_find(&m->index, KIND_PORT, port);
+	return o != NULL && o->spec->port.host;
 }

@@ -104,6 +104,8 @@ mgmt_port_event(struct mgmt *m, const char *name, bool up)
 		return;
 	pthread_mutex_lock(&m->lock);
 	uint64_t epoch = m->epoch;
+	if (up && host_routes_lost(m, name))
+		__atomic_store_n(&m->routes_lost, true, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&m->lock);
 	emit(m, json_pack("{s:s, s:s, s:s, s:b, s:I}", "event", "port", "kind", "Port", "name", name, "up", up, "epoch",
 			  (json_int_t)epoch));
@@ -241,11 +243,17 @@ mgmt_start(struct mgmt **out, const struct mgmt_options *o, struct error *e)
 	index_init(&m->index);
 	read_boot_id(boot, sizeof(boot));
 	int rc = o->state_dir != NULL ? store_open(&m->store, o->state_dir, boot, e) : 0;
+	if (rc == 0)
+		kernel_ports_init(&m->kernel_ports, o->sysctl_dir, o->state_dir, boot);
 	if (rc == 0 && m->store != NULL)
 		rc = replay(m, e);
-	if (rc == 0)
+	if (rc == 0) {
+		nat_ports_sync(m);
 		rc = policy_log_start(m, e);
+	}
 	if (rc < 0) {
+		ports_leave();
+		transact_clear(m);
 		mgmt_free(m);
 		return rc;
 	}

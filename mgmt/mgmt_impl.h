@@ -61,6 +61,7 @@ struct mgmt {
 	uint16_t node_port_uses[65536]; /* by port: Services with that nodePort; [0]: nothing */
 	struct host_route_entry *route;
 	uint32_t n_routes;
+	bool routes_lost; /* atomic: somebody is to call host_routes_renew */
 };
 
 #define WAIT_MS 5000 /* for the workers to pass an epoch */
@@ -136,17 +137,25 @@ void seat_close(struct mgmt *m, struct object *o);
 /* Place the queues again and note where they are. */
 void replan(struct mgmt *m, const struct port *without);
 
-/* nat_ports.c: keep the ports that a batch wants at the node's addresses from its kernel; then, when it is published or has failed, let go
- * of those that nobody wants any more. 0 or -errno with *e. */
-int nat_ports_reserve(struct mgmt *m, const struct batch *b, bool replay, struct rpc_error *e);
+/*
+ * nat_ports.c: keep the ports that a batch wants at the node's addresses from its kernel, 0 or -errno with *e; then, when it is published or has
+ * failed, let go of those that nobody wants any more. What cannot be had for what is in force already is a warning of its Networks.
+ */
+int nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e);
 void nat_ports_settle(struct mgmt *m, const struct batch *b, bool published);
+/* At the start: as the objects want it, whatever a process before this one has left; at the end: let go of all. */
+void nat_ports_sync(struct mgmt *m);
+void nat_ports_release(struct mgmt *m);
 
-/* host_route.c: after publish. */
+/* host_route.c: after publish; and all of them anew, when the host port's device may have lost them. */
 void host_routes_sync(struct mgmt *m, const struct batch *b);
+void host_routes_renew(struct mgmt *m);
+/* The port has come up. True when it is the host port, whose device may be a new one. Under `lock`. */
+bool host_routes_lost(const struct mgmt *m, const char *port);
 
 /* status_object.c */
 void object_set_phase(struct mgmt *m, struct object *o, const char *text);
-void object_set_warning(struct mgmt *m, struct object *o, const char *text);
+void object_set_warning(struct mgmt *m, struct object *o, enum warning which, const char *text);
 /* What config says of it now. Under `build`. */
 void object_refresh(struct mgmt *m, struct object *o);
 /* Add "status". */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which ports of the node's addresses the objects want for themselves, see kernel_ports.h. */
-#include <stdlib.h>
+#include <syslog.h>
 
 #include "mgmt_impl.h"
 
@@ -12,7 +12,8 @@ struct nat_claims {
 static const struct spec_port *
 host_with_device(const struct object *o)
 {
-	return o != NULL && o->kind == KIND_PORT && o->spec->port.host && o->spec->port.ifname != NULL ? &o->spec->port : NULL;
+	return o != NULL && o->kind == KIND_PORT && o->spec->port.host && o->spec->port.ifname != NULL ? &o->spec->port
+												       : NULL;
 }
 
 /* Is it one of the addresses that the kernel has, or is about to have? */
@@ -21,14 +22,16 @@ is_kernels(const struct mgmt *m, const struct batch *b, const struct ip *ip)
 {
 	bool host = false, found = false;
 	for (uint32_t i = 0; i < m->index.n[KIND_PORT] + (b != NULL ? b->n : 0); i++) {
-		const struct object *o = i < m->index.n[KIND_PORT] ? m->index.v[KIND_PORT][i] : b->v[i - m->index.n[KIND_PORT]].next;
+		const struct object *o =
+			i < m->index.n[KIND_PORT] ? m->index.v[KIND_PORT][i] : b->v[i - m->index.n[KIND_PORT]].next;
 		const struct spec_port *port = host_with_device(o);
 		host = host || port != NULL;
 		for (uint32_t k = 0; port != NULL && k < port->ips.n; k++)
 			found = found || ip_equal(&port->ips.v[k].ip, ip);
 	}
 	for (uint32_t i = 0; i < m->index.n[KIND_NODE] + (b != NULL ? b->n : 0); i++) {
-		const struct object *o = i < m->index.n[KIND_NODE] ? m->index.v[KIND_NODE][i] : b->v[i - m->index.n[KIND_NODE]].next;
+		const struct object *o =
+			i < m->index.n[KIND_NODE] ? m->index.v[KIND_NODE][i] : b->v[i - m->index.n[KIND_NODE]].next;
 		const struct spec_node *node = o != NULL && o->kind == KIND_NODE ? &o->spec->node : NULL;
 		for (uint32_t k = 0; node != NULL && node->self && k < node->ips.n; k++)
 			found = found || ip_equal(&node->ips.v[k], ip);
@@ -114,7 +117,8 @@ has_node_ports(const struct object *o)
 static bool
 concerns(const struct object *o)
 {
-	return o != NULL && (o->kind == KIND_NETWORK || o->kind == KIND_NODE || host_with_device(o) != NULL || has_node_ports(o));
+	return o != NULL &&
+	       (o->kind == KIND_NETWORK || o->kind == KIND_NODE || host_with_device(o) != NULL || has_node_ports(o));
 }
 
 static bool
@@ -127,15 +131,17 @@ batch_concerns(const struct batch *b)
 }
 
 int
-nat_ports_reserve(struct mgmt *m, const struct batch *b, bool replay, struct rpc_error *e)
+nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e)
 {
-	struct nat_claims c;
+	struct nat_claims before, c;
 	struct error why;
 	if (!batch_concerns(b))
 		return 0;
+	collect(&before, m, NULL);
 	collect(&c, m, b);
-	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, replay, &why);
-	if (rc == 0)
+	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why);
+	/* What could not be had before is no fault of a batch that asks for no more of it: nat_ports_settle says so. */
+	if (rc == 0 || port_set_covers(&before.must, &c.must))
 		return 0;
 	char text[sizeof(why.text)];
 	memcpy(text, why.text, sizeof(text));
@@ -143,16 +149,51 @@ nat_ports_reserve(struct mgmt *m, const struct batch *b, bool replay, struct rpc
 	return fail_with(e, rc, c.at, &why);
 }
 
+/* A warning of every Network that needs them, and a line in the log when it is news. NULL: all is well. */
+static void
+warn(struct mgmt *m, const char *text)
+{
+	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++) {
+		struct object *o = m->index.v[KIND_NETWORK][i];
+		struct nat_claims c = {.at = -1};
+		claim_network(&c, m, NULL, o, 0);
+		const char *now = text != NULL && c.at == 0 ? text : NULL, *old = o->warning[WARNING_PORTS];
+		if (now == old || (now != NULL && old != NULL && strcmp(now, old) == 0))
+			continue;
+		object_set_warning(m, o, WARNING_PORTS, now);
+		if (now != NULL)
+			syslog(LOG_WARNING, "Network %s: %s", o->name, now);
+	}
+}
+
+void
+nat_ports_sync(struct mgmt *m)
+{
+	struct nat_claims c;
+	struct error why;
+	char text[sizeof(why.text) + 32];
+	collect(&c, m, NULL);
+	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why);
+	if (rc < 0)
+		snprintf(text, sizeof(text), "masquerade.portRange: %s", why.text);
+	warn(m, rc < 0 ? text : NULL);
+}
+
 void
 nat_ports_settle(struct mgmt *m, const struct batch *b, bool published)
 {
-	struct nat_claims c;
 	if (!batch_concerns(b))
 		return;
 	for (uint32_t i = 0; published && i < b->n; i++) {
 		count_node_ports(m, b->v[i].old, -1);
 		count_node_ports(m, b->v[i].next, 1);
 	}
-	collect(&c, m, NULL);
-	kernel_ports_set(&m->kernel_ports, &c.must, &c.may, false, NULL);
+	nat_ports_sync(m);
+}
+
+void
+nat_ports_release(struct mgmt *m)
+{
+	static const struct port_set none;
+	kernel_ports_set(&m->kernel_ports, &none, &none, NULL);
 }

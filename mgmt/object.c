@@ -104,7 +104,8 @@ object_unref(struct object *o)
 	roster_free(o->roster);
 	object_unref(o->base);
 	free(o->phase);
-	free(o->warning);
+	for (int w = 0; w < WARNINGS; w++)
+		free(o->warning[w]);
 	free(o->seat);
 	free(o);
 }

@@ -27,6 +27,13 @@ struct seat {
 	struct port_counters base; /* what the id had counted before: ids are used again */
 };
 
+/* What is wrong with the node around an object that is in force. */
+enum warning {
+	WARNING_ROUTE, /* host_route.c */
+	WARNING_PORTS, /* nat_ports.c */
+	WARNINGS,
+};
+
 struct object {
 	enum kind kind;
 	const char *name, *owner; /* owner: "" when none */
@@ -46,7 +53,7 @@ struct object {
 	unsigned int refs; /* atomic */
 	/* Under the index's lock, once the object is in the index. */
 	char *phase;       /* NULL: ready */
-	char *warning;     /* or NULL */
+	char *warning[WARNINGS]; /* or NULL */
 	uint32_t slot;     /* config_object_slot's; atomic */
 	struct seat *seat; /* NULL: not a Port, or not open */
 };

@@ -184,6 +184,16 @@ tell_of_losses(struct mgmt *m)
 	emit(m, json_pack("{s:s, s:s, s:s, s:I}", "event", "policyLost", "kind", "Policy", "name", "", "count", n));
 }
 
+/* The host port's device was deleted and made again by the port itself. */
+static void
+renew_routes(struct mgmt *m)
+{
+	if (!__atomic_load_n(&m->routes_lost, __ATOMIC_RELAXED) || pthread_mutex_trylock(&m->build) != 0)
+		return;
+	host_routes_renew(m);
+	pthread_mutex_unlock(&m->build);
+}
+
 static void *
 run(void *arg)
 {
@@ -204,6 +214,7 @@ run(void *arg)
 		if (++turns % 20 == 0) {
 			tell_of_losses(m);
 			connections_watch(m);
+			renew_routes(m);
 		}
 		pthread_mutex_lock(&l->lock);
 	}

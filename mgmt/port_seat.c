@@ -215,7 +215,7 @@ reopen(struct mgmt *m, struct change *c)
 void
 ports_undo(struct mgmt *m, struct batch *b)
 {
-	bool any = false;
+	bool any = false, host = false;
 	for (uint32_t i = 0; i < b->n; i++)
 		if (b->v[i].opened) {
 			seat_close(m, b->v[i].next);
@@ -225,9 +225,13 @@ ports_undo(struct mgmt *m, struct batch *b)
 		if (b->v[i].bounced) {
 			reopen(m, &b->v[i]);
 			any = true;
+			host = host || b->v[i].old->spec->port.host;
 		}
 	if (any)
 		replan(m, NULL);
+	/* Its device is a new one. */
+	if (host)
+		host_routes_renew(m);
 }
 
 void

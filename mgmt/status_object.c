@@ -24,9 +24,9 @@ object_set_phase(struct mgmt *m, struct object *o, const char *text)
 }
 
 void
-object_set_warning(struct mgmt *m, struct object *o, const char *text)
+object_set_warning(struct mgmt *m, struct object *o, enum warning which, const char *text)
 {
-	replace(m, &o->warning, text);
+	replace(m, &o->warning[which], text);
 }
 
 void
@@ -98,8 +98,13 @@ object_add_status(struct mgmt *m, json_t *out, struct object *o)
 	if (open)
 		seat = *o->seat;
 	add_phase(status, o->phase);
-	if (o->warning != NULL)
-		json_object_set_new(status, "warnings", json_pack("[s]", o->warning));
+	json_t *warnings = json_array();
+	for (int w = 0; w < WARNINGS; w++)
+		if (o->warning[w] != NULL)
+			json_array_append_new(warnings, json_string(o->warning[w]));
+	if (json_array_size(warnings) > 0)
+		json_object_set(status, "warnings", warnings);
+	json_decref(warnings);
 	pthread_mutex_unlock(&m->lock);
 	if (open)
 		add_port(status, o->name, &seat);

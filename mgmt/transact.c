@@ -201,8 +201,8 @@ transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_er
 	rc = config_fill(t, b, FILL_REAL, e);
 	if (rc == 0)
 		admitted_find(&admitted, t);
-	/* What was taken before is better without these ports than not at all. */
-	if (rc == 0 && nat_ports_reserve(m, b, mode == TRANSACT_REPLAY, e) < 0 && mode != TRANSACT_REPLAY)
+	/* What was taken before is better without these ports than not at all: nat_ports_settle warns of it. */
+	if (rc == 0 && nat_ports_reserve(m, b, e) < 0 && mode != TRANSACT_REPLAY)
 		rc = -EBUSY;
 	if (rc == 0 && mode == TRANSACT_APPLY)
 		rc = save(m->store, b, &admitted, epoch, e);
@@ -210,6 +210,9 @@ transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_er
 	if (rc < 0) {
 		config_abort(t);
 		nat_ports_settle(m, b, false);
+		/* The switch does not start; pods keep their devices until one does. */
+		if (mode == TRANSACT_REPLAY)
+			ports_leave();
 		ports_undo(m, b);
 		return rc;
 	}
@@ -223,6 +226,7 @@ transact_clear(struct mgmt *m)
 {
 	struct batch all = {0};
 	struct rpc_error e;
+	nat_ports_release(m);
 	for (int k = 0; k < KIND_COUNT; k++)
 		for (uint32_t i = 0; i < m->index.n[k]; i++) {
 			struct object *o = m->index.v[k][i];

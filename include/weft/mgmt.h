@@ -44,6 +44,7 @@ struct mgmt;
 struct mgmt_options {
 	const char *state_dir;  /* objects.db lives there; NULL: nothing is kept (tests) */
 	const char *version;
+	const char *sysctl_dir; /* NULL: /proc/sys/net/ipv4 (tests have their own) */
 	/* Extra members for the answer of `status`, from main (memory, hugepages, workers' cores). May be NULL. New reference. */
 	json_t *(*status_extra)(void *arg);
 	void *arg;

@@ -333,6 +333,11 @@ port_close(struct port *p)
 {
 	EXPECT_EQ(fake::s->planned_without, p) << "closed while workers poll it";
 	fake::s->log.push_back(std::string("close ") + p->name);
+	// A device takes its routes with it.
+	for (auto it = fake::s->routes.begin(); it != fake::s->routes.end();) {
+		auto claim = fake::s->claims.find("device " + it->second);
+		it = claim != fake::s->claims.end() && claim->second == p->name ? fake::s->routes.erase(it) : std::next(it);
+	}
 	for (auto it = fake::s->claims.begin(); it != fake::s->claims.end();)
 		it = it->second == p->name ? fake::s->claims.erase(it) : std::next(it);
 	fake::s->ports.erase(p->id);
@@ -350,6 +355,12 @@ port_by_id(uint16_t id)
 void
 port_lock(void)
 {
+}
+
+void
+ports_leave(void)
+{
+	fake::s->log.push_back("leave");
 }
 
 void
@@ -529,7 +540,7 @@ class Manager : public testing::Test
 	struct mgmt *m = nullptr;
 	struct error error = {};
 	struct rpc_error rpc = {};
-	const char *state_dir = nullptr;
+	const char *state_dir = nullptr, *sysctl_dir = "/nonexistent";
 
 	Manager()
 	{
@@ -552,6 +563,7 @@ class Manager : public testing::Test
 	{
 		struct mgmt_options o = {};
 		o.state_dir = state_dir;
+		o.sysctl_dir = sysctl_dir;
 		o.version = "9.9";
 		error = {};
 		return mgmt_start(&m, &o, &error);

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // Ports that come and go with a batch, and the host's routes.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "mgmt_fake.hpp"
@@ -294,6 +298,16 @@ TEST_F(HostRoutes, ComeBackWithTheDevice)
 	EXPECT_EQ(state.routes.size(), 2u);
 }
 
+TEST_F(HostRoutes, ComeBackWithADeviceThatAFailureTookAway)
+{
+	apply(network + "," + host);
+	const auto before = state.routes;
+	EXPECT_EQ(before.size(), 2u);
+	apply(tap("other", "eth9"));
+	EXPECT_EQ(apply(tap("host", "eth9", R"(,"host":true)")), "-32000 objects[0]: device eth9 is taken by port other");
+	EXPECT_EQ(state.routes, before);
+}
+
 TEST_F(HostRoutes, MoveWithItsName)
 {
 	apply(network + "," + host);
@@ -350,6 +364,123 @@ TEST_F(HostRoutes, OtherPortsAreNotAsked)
 {
 	apply(network + "," + tap("pod", "eth0"));
 	EXPECT_TRUE(state.routes.empty());
+}
+
+// Ports of an address that the node's kernel has as well, with sysctls of a folder of the test's own.
+class KernelPorts : public fake::Manager
+{
+      protected:
+	std::string dir = "/tmp/weft-natports-" + std::to_string(getpid()), reserved = dir + "/ip_local_reserved_ports",
+		    range = dir + "/ip_local_port_range";
+	const std::string node = R"({"kind":"Node","name":"n","self":true,"ips":["192.0.2.1"]})",
+			  host = tap("host", "weft0", R"(,"host":true)"),
+			  warnings = R"({"kind":"Network","name":"default"})";
+
+	KernelPorts()
+	{
+		mkdir(dir.c_str(), 0700);
+		write(reserved, "9000");
+		write(range, "32768 60999");
+		sysctl_dir = state_dir = dir.c_str();
+	}
+
+	~KernelPorts() override
+	{
+		stop();
+		std::filesystem::remove_all(dir);
+	}
+
+	static void
+	write(const std::string &path, const std::string &text)
+	{
+		std::ofstream(path) << text << "\n";
+	}
+
+	static std::string
+	read(const std::string &path)
+	{
+		std::string line;
+		std::ifstream f(path);
+		std::getline(f, line);
+		return line;
+	}
+
+	static std::string
+	masquerade(unsigned int first, unsigned int last)
+	{
+		return R"({"kind":"Network","name":"default","masquerade":{"ips":["192.0.2.1"],"portRange":[)" + std::to_string(first) + "," +
+		       std::to_string(last) + "]}}";
+	}
+
+	static std::string
+	service(const std::string &name, int node_port)
+	{
+		return R"({"kind":"Service","name":")" + name + R"(","network":"default","ips":["10.96.0.1"],"ports":[{"port":80,"nodePort":)" +
+		       std::to_string(node_port) + "}]}";
+	}
+};
+
+TEST_F(KernelPorts, FollowWhatWantsThem)
+{
+	apply(masquerade(40000, 49999));
+	EXPECT_EQ(read(reserved), "9000") << "the kernel does not have the address";
+	apply(node + "," + host);
+	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	apply(service("a", 30080));
+	EXPECT_EQ(read(reserved), "9000,30080,40000-49999");
+	apply(masquerade(50000, 50999) + "," + service("a", 30081));
+	EXPECT_EQ(read(reserved), "9000,30081,50000-50999");
+	ask("delete", R"({"kind":"Port","name":"host"})");
+	EXPECT_EQ(read(reserved), "9000");
+}
+
+TEST_F(KernelPorts, AFailedChangeLeavesThemAsTheyWere)
+{
+	apply(node + "," + host + "," + masquerade(40000, 49999));
+	state.fail_put["a"] = {-EINVAL, "no"};
+	EXPECT_EQ(apply(masquerade(32768, 60999) + "," + service("a", 30080)), "-32602 objects[1].network: no");
+	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	state.fail_put.clear();
+	EXPECT_EQ(apply(masquerade(1024, 65535) + "," + service("a", 30080)),
+		  "-32000 objects[0].masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (32768 60999) would be left to the node "
+		  "itself: make portRange smaller");
+	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	EXPECT_EQ(read(range), "32768 60999");
+}
+
+TEST_F(KernelPorts, AreGivenBackAtTheEnd)
+{
+	apply(node + "," + host + "," + masquerade(32768, 60999) + "," + service("a", 30080));
+	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read(range), "10000 60999");
+	stop();
+	EXPECT_EQ(read(reserved), "9000");
+	EXPECT_EQ(read(range), "32768 60999");
+	ASSERT_EQ(start(), 0) << error.text;
+	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read(range), "10000 60999");
+}
+
+TEST_F(KernelPorts, ThatAStartCannotHaveAreAWarning)
+{
+	apply(node + "," + host + "," + masquerade(40000, 49999) + R"(,{"kind":"Network","name":"other"})");
+	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}), "nothing");
+	stop();
+	write(range, "40000 49999");
+	write(reserved, "1-39999");
+	ASSERT_EQ(start(), 0) << "it is better without than not at all: " << error.text;
+	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}),
+		  R"(["masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (40000 49999) would be left to the node itself: make )"
+		  R"(portRange smaller"])");
+	EXPECT_EQ(value("get", R"({"kind":"Network","name":"other"})", {"object", "status", "warnings"}), "nothing");
+	// Who asks for something else is not told of it.
+	EXPECT_EQ(apply(service("a", 30080)), R"({"epoch":2,"applied":1,"unchanged":0,"deleted":0})");
+	EXPECT_NE(value("get", warnings, {"object", "status", "warnings"}), "nothing");
+	write(range, "32768 60999");
+	write(reserved, "9000");
+	apply(service("a", 30081));
+	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}), "nothing");
+	EXPECT_EQ(read(reserved), "9000,30081,40000-49999");
 }
 
 } // namespace

@@ -58,25 +58,31 @@ TEST(PortSet, ALongListClosesGapsUntilItFits)
 }
 
 struct KernelPorts : testing::Test {
-	std::string dir = "/tmp/weft-ports-" + std::to_string(getpid()), reserved = dir + "/reserved", range = dir + "/range";
+	std::string dir = "/tmp/weft-ports-" + std::to_string(getpid()), reserved = dir + "/ip_local_reserved_ports",
+		    range = dir + "/ip_local_port_range", record = dir + "/kernel-ports";
 	struct kernel_ports k = {};
 	struct error e = {};
-	const struct port_set none = {};
 	void
 	SetUp() override
 	{
 		mkdir(dir.c_str(), 0700);
 		write(reserved, "");
 		write(range, "32768\t60999");
-		k.reserved_path = reserved.c_str();
-		k.range_path = range.c_str();
+		begin("boot-1");
 	}
 	void
 	TearDown() override
 	{
 		unlink(reserved.c_str());
 		unlink(range.c_str());
-		rmdir(dir.c_str());
+		unlink(record.c_str());
+		EXPECT_EQ(rmdir(dir.c_str()), 0) << "something else was left in it";
+	}
+	// A process, in the place of the one before, which was killed.
+	void
+	begin(const char *boot)
+	{
+		kernel_ports_init(&k, dir.c_str(), dir.c_str(), boot);
 	}
 	static void
 	write(const std::string &path, const std::string &text)
@@ -92,10 +98,10 @@ struct KernelPorts : testing::Test {
 		return line;
 	}
 	int
-	want(const char *must, const char *may = "", bool adopt = false)
+	want(const char *must, const char *may = "")
 	{
 		struct port_set a = set(must), b = set(may);
-		return kernel_ports_set(&k, &a, &b, adopt, &e);
+		return kernel_ports_set(&k, &a, &b, &e);
 	}
 };
 
@@ -125,13 +131,67 @@ TEST_F(KernelPorts, SomebodyElseMayChangeItMeanwhile)
 	EXPECT_EQ(read(reserved), "9000");
 }
 
-TEST_F(KernelPorts, WhatAnEarlierProcessLeftIsAdopted)
+TEST_F(KernelPorts, WhatAKilledProcessLeftIsKnownByItsRecord)
 {
-	write(reserved, "9000,40000-49999");
-	ASSERT_EQ(want("40000-49999", "", true), 0);
-	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	write(reserved, "9000,40005");
+	ASSERT_EQ(want("32768-60999", "30080"), 0) << e.text;
+	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read(range), "10000 60999");
+	begin("boot-1");
+	// What nobody wants any more is taken back; what was there before us is not ours, though we wanted it, too.
+	ASSERT_EQ(want("50000-50999"), 0) << e.text;
+	EXPECT_EQ(read(reserved), "9000,40005,50000-50999");
+	EXPECT_EQ(read(range), "32768 60999");
+	begin("boot-1");
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(reserved), "9000,40005");
+	EXPECT_NE(access(record.c_str(), F_OK), 0) << "nothing is ours, nothing is written down";
+}
+
+TEST_F(KernelPorts, TheRecordOfAnotherBootMeansNothing)
+{
+	ASSERT_EQ(want("40000-49999"), 0);
+	begin("boot-2");
+	ASSERT_EQ(want("45000-46000"), 0);
+	ASSERT_EQ(want(""), 0);
+	EXPECT_EQ(read(reserved), "40000-49999") << "somebody has set it at the start of this boot";
+}
+
+TEST_F(KernelPorts, ABrokenRecordMeansNothing)
+{
+	for (const char *text : {"", "boot-1", "boot-1\nx-y\n\n", "\n\n\n\n"}) {
+		write(record, text);
+		write(reserved, "9000");
+		begin("boot-1");
+		ASSERT_EQ(want("40000-49999"), 0) << text;
+		ASSERT_EQ(want(""), 0) << text;
+		EXPECT_EQ(read(reserved), "9000") << text;
+		EXPECT_EQ(read(range), "32768\t60999") << text;
+	}
+}
+
+TEST_F(KernelPorts, WhatClosedTheGapsOfALongListIsOurs)
+{
+	struct port_set many = {}, none = {};
+	for (uint32_t p = 10001; p < 30000; p += 7)
+		port_set_add(&many, (uint16_t)p, (uint16_t)p);
+	write(reserved, "9000");
+	ASSERT_EQ(kernel_ports_set(&k, &none, &many, &e), 0);
+	EXPECT_NE(read(reserved), "9000");
 	ASSERT_EQ(want(""), 0);
 	EXPECT_EQ(read(reserved), "9000");
+}
+
+TEST_F(KernelPorts, TheRangeIsPutBackAsSoonAsItWillDo)
+{
+	ASSERT_EQ(want("32768-60999"), 0);
+	EXPECT_EQ(read(range), "10000 60999");
+	ASSERT_EQ(want("40000-50000"), 0);
+	EXPECT_EQ(read(range), "32768 60999");
+	ASSERT_EQ(want("32768-60999"), 0);
+	write(range, "15000 60999");
+	ASSERT_EQ(want("40000-50000"), 0);
+	EXPECT_EQ(read(range), "15000 60999") << "somebody else has set it since";
 }
 
 TEST_F(KernelPorts, TheKernelKeepsPortsOfItsOwn)
