@@ -89,8 +89,29 @@ check_network_gone(struct config_txn *t, const char *name, struct error *e)
 }
 
 static int
+uses_uplink(const void *object, void *arg)
+{
+	const struct config_object *o = object;
+	struct search *s = arg;
+	const struct string_list *uplinks = &o->spec->network.uplinks;
+	for (uint32_t i = 0; s->kind == KIND_NETWORK && i < uplinks->n && s->user == NULL; i++)
+		s->user = strcmp(uplinks->v[i], s->name) == 0 ? o->name : NULL;
+	for (uint32_t i = 0; s->kind == KIND_ROUTE && i < o->spec->route.n_next_hops && s->user == NULL; i++) {
+		const char *port = o->spec->route.next_hops[i].port;
+		s->user = port != NULL && strcmp(port, s->name) == 0 ? o->name : NULL;
+	}
+	return s->user != NULL;
+}
+
+static int
 check_port_gone(struct config_txn *t, const char *name, struct error *e)
 {
+	static const enum kind users[] = {KIND_NETWORK, KIND_ROUTE};
+	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {
+		struct search by = {.kind = users[i], .name = name};
+		if (pmap_walk(&t->c->objects[users[i]], uses_uplink, &by) != 0)
+			return in_use(t, KIND_PORT, name, &by, e);
+	}
 	struct search s = {.kind = KIND_ENDPOINT, .name = name};
 	const struct port_user *user = port_user_find(t->base, name);
 	const struct config_object *o = user != NULL ? object_find(t->c, KIND_ENDPOINT, user->endpoint) : NULL;

@@ -14,6 +14,17 @@ endpoint_status(const struct config *c, const struct config_object *o, char *buf
 }
 
 static void
+network_status(const struct config *c, const struct spec_network *spec, char *buf, size_t size)
+{
+	for (uint32_t i = 0; i < spec->uplinks.n; i++) {
+		if (object_find(c, KIND_PORT, spec->uplinks.v[i]) != NULL)
+			continue;
+		snprintf(buf, size, "pending: uplink %s does not exist", spec->uplinks.v[i]);
+		return;
+	}
+}
+
+static void
 remote_status(const struct config *c, const struct spec_remote *spec, char *buf, size_t size)
 {
 	char text[IP_TEXT_MAX];
@@ -63,6 +74,9 @@ config_object_status(enum kind kind, const char *name, char *buf, size_t size)
 	if (o == NULL)
 		return;
 	switch (kind) {
+	case KIND_NETWORK:
+		network_status(c, &o->spec->network, buf, size);
+		break;
 	case KIND_ENDPOINT:
 		endpoint_status(c, o, buf, size);
 		break;

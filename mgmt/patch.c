@@ -14,7 +14,7 @@ list_field(const struct kind_row *kind, const char *verb, const char *name, json
 	char quoted[FIELD_QUOTE_MAX];
 	const struct field *f = field_find(kind->table, name);
 	if (f == NULL)
-		fail(e, RPC_INVALID_PARAMS, "%s.%s: a %s has no such field", verb, field_quote(name, quoted),
+		fail(e, RPC_INVALID_PARAMS, "%s.%s: %s has no such field", verb, field_quote(name, quoted),
 		     kind->name);
 	else if (!f->list || entry_key_field(f) == NULL)
 		fail(e, RPC_INVALID_PARAMS, "%s.%s: is not a list that entries can be added to; use \"set\"", verb,
@@ -148,7 +148,7 @@ patch_fields(const struct kind_row *kind, json_t *object, json_t *set, struct rp
 		if (strcmp(name, "kind") == 0 || strcmp(name, "name") == 0)
 			return fail(e, RPC_INVALID_PARAMS, "set.%s: an object keeps its %s", name, name);
 		if (!owner && field_find(kind->table, name) == NULL)
-			return fail(e, RPC_INVALID_PARAMS, "set.%s: a %s has no such field", field_quote(name, quoted),
+			return fail(e, RPC_INVALID_PARAMS, "set.%s: %s has no such field", field_quote(name, quoted),
 				    kind->name);
 		if (json_is_null(value))
 			json_object_del(object, name);

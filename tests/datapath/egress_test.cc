@@ -556,6 +556,10 @@ TEST_F(Egress, SourcesThatAreNotThePodsAreStillSpoofed)
 
 TEST_F(Egress, WithoutAnUplink)
 {
+	EXPECT_FALSE(sw.remove("Port", "uplink0")) << "the Routes name it";
+	ASSERT_TRUE(sw.apply(R"({"kind":"Route","name":"default","network":"underlay","prefix":"0.0.0.0/0","nextHops":[{"ip":"192.0.2.254"}]},
+		{"kind":"Route","name":"default6","network":"underlay","prefix":"::/0","nextHops":[{"ip":"2001:db8:1::254"}]})"))
+		<< sw.error;
 	ASSERT_TRUE(sw.remove("Port", "uplink0")) << sw.error;
 	sw.send("a", sw.to("a", "203.0.113.7").udp(40000, 53));
 	EXPECT_EQ(sw.take("a").icmp_type(), 3);

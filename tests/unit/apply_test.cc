@@ -375,7 +375,7 @@ TEST_F(Patch, RefusalsSayWhere)
 	EXPECT_EQ(patch("Service", "x", R"("set":{})"), "-32001 there is no Service x");
 	EXPECT_EQ(patch("Service", "v", R"("add":{"backends":[{"ip":"10.244.1.7","weight":1001}]})"),
 		  "-32602 add.backends[0].weight: 1001 is not in 0..1000");
-	EXPECT_EQ(patch("Service", "v", R"("add":{"backend":[]})"), "-32602 add.backend: a Service has no such field");
+	EXPECT_EQ(patch("Service", "v", R"("add":{"backend":[]})"), "-32602 add.backend: Service has no such field");
 	EXPECT_EQ(patch("Service", "v", R"("add":{"sessionAffinitySeconds":[1]})"),
 		  "-32602 add.sessionAffinitySeconds: is not a list that entries can be added to; use \"set\"");
 	EXPECT_EQ(patch("Service", "v", R"("add":{"backends":{}})"),
@@ -385,7 +385,7 @@ TEST_F(Patch, RefusalsSayWhere)
 		  "-32602 remove.backends[0]: must be an entry's ip, or an object that has one");
 	EXPECT_EQ(patch("Service", "v", R"("set":{"name":"w"})"), "-32602 set.name: an object keeps its name");
 	EXPECT_EQ(patch("Service", "v", R"("set":{"kind":"Node"})"), "-32602 set.kind: an object keeps its kind");
-	EXPECT_EQ(patch("Service", "v", R"("set":{"colour":1})"), "-32602 set.colour: a Service has no such field");
+	EXPECT_EQ(patch("Service", "v", R"("set":{"colour":1})"), "-32602 set.colour: Service has no such field");
 	EXPECT_EQ(patch("Service", "v", R"("set":{"onBackendGone":"explode"})"),
 		  "-32602 onBackendGone: \"explode\" is not one of reset, timeout");
 	EXPECT_EQ(patch("Service", "v", R"("remove":{"ports":["http"]})"), "-32602 ports: needs at least 1 entry");

@@ -325,6 +325,9 @@ TEST_F(Random, BatchesMatchTheModel)
 			each(next, KIND_ENDPOINT, [&](const std::string &, const Object &o) {
 				expect = expect && g.name != o.spec->endpoint.port;
 			});
+			each(next, KIND_ROUTE, [&](const std::string &, const Object &o) {
+				expect = expect && g.name != o.spec->route.next_hops[0].port;
+			});
 		}
 		// Ids of ports are the port thread's to keep apart.
 		std::set<uint16_t> ids;

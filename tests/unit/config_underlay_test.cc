@@ -143,6 +143,27 @@ TEST_F(Underlay, TheUplinkComesAndGoes)
 	EXPECT_EQ(look("n", "10.244.2.1")->hop, 0u);
 }
 
+TEST_F(Underlay, AnUplinkThatIsNamedDoesNotGo)
+{
+	auto over = [&](const Object &o, const std::string &name) {
+		struct string_list &uplinks = const_cast<union spec *>(o.spec)->network.uplinks;
+		uplinks.v = keep(std::vector<const char *>{keep(name)});
+		uplinks.n = 1;
+		return o;
+	};
+	ASSERT_EQ(apply({over(network("n", 100), "up")}), 0);
+	EXPECT_EQ(status(KIND_NETWORK, "n"), "pending: uplink up does not exist");
+	ASSERT_EQ(apply({uplink("up", 1, {"192.0.2.1/24"}), route("default", "0.0.0.0/0", {{"192.0.2.254", "other"}, {"192.0.2.253", "up"}})}), 0);
+	EXPECT_EQ(status(KIND_NETWORK, "n"), "ready");
+	EXPECT_EQ(apply({}, {{KIND_PORT, "up"}}), -EBUSY);
+	EXPECT_STREQ(error.text, "Port \"up\" is used by Network \"n\"");
+	EXPECT_EQ(culprit, "up");
+	EXPECT_EQ(apply({network("n", 100)}, {{KIND_PORT, "up"}}), -EBUSY);
+	EXPECT_STREQ(error.text, "Port \"up\" is used by Route \"default\"");
+	EXPECT_EQ(apply({over(network("n", 100), "up2")}, {{KIND_PORT, "up"}, {KIND_ROUTE, "default"}}), 0) << "the same batch removes the users";
+	EXPECT_EQ(apply({}, {{KIND_NETWORK, "n"}}), 0);
+}
+
 TEST_F(Underlay, AVtepBehindAGateway)
 {
 	base();
