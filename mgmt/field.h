@@ -56,6 +56,7 @@ struct field {
 	const struct field_table *sub;
 	const char *key; /* list of objects: the member that tells one entry from another */
 	bool secret;     /* shown only to who may set it */
+	bool column;     /* of a kind: belongs into a table of few columns; none has it: the first ones do */
 	const char *help;
 };
 

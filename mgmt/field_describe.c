@@ -85,6 +85,8 @@ describe(const struct field *f)
 	}
 	if (f->key != NULL)
 		json_object_set_new(out, "key", json_string(f->key));
+	if (f->column)
+		json_object_set_new(out, "column", json_true());
 	if (f->sub != NULL)
 		json_object_set_new(out, "fields", field_describe(f->sub));
 	json_object_set_new(out, "help", json_string(f->help));

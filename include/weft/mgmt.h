@@ -77,7 +77,7 @@ json_t *mgmt_call(struct mgmt *m, enum mgmt_role role, const char *method, json_
  *   list    {"kind", "limit":1000, "continue":token, "owner"} -> {"objects":[...],"continue"?:token,"epoch"}, by name
  *   schema  -> {"version","common":[FIELD],"kinds":[{"kind","help","fields":[FIELD]}],"verbs":[{"verb","role","help","params":[FIELD]}],
  *              "drops":[{"reason","help"}]}
- *           FIELD: {"name","type","list"?,"need":"required|optional|default","default"?,"min"?,"max"?,"maxItems"?,"words"?:[...],"key"?,
+ *           FIELD: {"name","type","list"?,"need":"required|optional|default","default"?,"min"?,"max"?,"maxItems"?,"words"?:[...],"key"?,"column"?,
  *              "fields"?:[FIELD],"help"}
  *   status  -> {"version","uptimeSeconds","epoch","objects":{kind:n},"workers":[{"id","core","numa","rxQueues":[{"port","queue"}]}],
  *              "connections":{"used","capacity","halfOpen","perEndpoint","evicted","refusedFull","refusedQuota",

@@ -74,7 +74,7 @@ has_hints(const json_t *fields)
 	return false;
 }
 
-/* The fields to show: what the schema hints at, else what is in use; of a plain table the first few. */
+/* The fields to show: what is in use; of a plain table the first few, or those that the schema hints at. */
 static json_t *
 choose_fields(struct cli *c, const json_t *kind, const json_t *objects)
 {
@@ -88,9 +88,8 @@ choose_fields(struct cli *c, const json_t *kind, const json_t *objects)
 		bool full = c->output == OUT_TABLE && json_array_size(chosen) >= COLUMNS_IN_TABLE;
 		if (strcmp(name, "name") == 0 || strcmp(name, "secret") == 0 || nested || full)
 			continue;
-		bool shown = hints ? json_is_true(json_object_get(field, "column"))
-				   : is_used(objects, name, json_object_get(field, "default"));
-		if (shown)
+		bool hidden = hints && !json_is_true(json_object_get(field, "column"));
+		if (!hidden && is_used(objects, name, json_object_get(field, "default")))
 			json_array_append(chosen, field);
 	}
 	return chosen;
@@ -120,6 +119,22 @@ add_traffic(struct table *t, const json_t *port)
 		table_cell(t, "%s", open ? text_count((uint64_t)number(port, members[i]), buf) : "-");
 }
 
+/* Why it is not ready, or else what is wrong around it. */
+static void
+add_message(struct table *t, const json_t *status)
+{
+	json_t *warnings = json_object_get(status, "warnings");
+	const char *message = json_string_value(json_object_get(status, "message")),
+		   *warning = json_string_value(json_array_get(warnings, 0));
+	size_t more = json_array_size(warnings) > 1 ? json_array_size(warnings) - 1 : 0;
+	if (message != NULL || warning == NULL)
+		table_cell(t, "%s", message != NULL ? message : "-");
+	else if (more == 0)
+		table_cell(t, "warning: %s", warning);
+	else
+		table_cell(t, "warning: %s (and %zu more)", warning, more);
+}
+
 static void
 add_row(struct table *t, struct cli *c, const json_t *object, const json_t *chosen, bool owners, bool ports,
 	bool messages)
@@ -138,7 +153,7 @@ add_row(struct table *t, struct cli *c, const json_t *object, const json_t *chos
 		add_traffic(t, json_object_get(status, "port"));
 	table_cell(t, "%s", string(status, "phase"));
 	if (messages)
-		table_cell(t, "%s", string(status, "message"));
+		add_message(t, status);
 }
 
 static int
@@ -146,7 +161,7 @@ print_objects(struct cli *c, const json_t *kind, const json_t *objects)
 {
 	json_t *chosen = choose_fields(c, kind, objects), *field, *object;
 	bool owners = c->output == OUT_WIDE, ports = any_status(objects, "port"),
-	     messages = any_status(objects, "message");
+	     messages = any_status(objects, "message") || any_status(objects, "warnings");
 	struct table *t = table_new();
 	char buf[40];
 	size_t i;

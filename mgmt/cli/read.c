@@ -27,12 +27,12 @@ read_all(FILE *f, size_t *n)
 }
 
 static int
-line_of(const char *text, size_t at)
+lines_in(const char *text, size_t n)
 {
-	int line = 1;
-	for (size_t i = 0; i < at; i++)
-		line += text[i] == '\n';
-	return line;
+	int lines = 0;
+	for (size_t i = 0; i < n; i++)
+		lines += text[i] == '\n';
+	return lines;
 }
 
 /* One document: an object, a list of them, or {"objects":[...]}. */
@@ -57,24 +57,26 @@ add_document(json_t *objects, json_t *doc, const char *file, int line)
 	return 0;
 }
 
+/* A file without any document is a mistake; one that says [] means it. */
 static int
 parse_all(json_t *objects, const char *text, size_t n, const char *file)
 {
-	for (size_t at = 0;;) {
+	int line = 1, documents = 0;
+	for (size_t at = 0;; documents++) {
 		json_error_t e;
-		while (at < n && isspace((unsigned char)text[at]))
-			at++;
+		for (; at < n && isspace((unsigned char)text[at]); at++)
+			line += text[at] == '\n';
 		if (at == n)
-			return 0;
-		int line = line_of(text, at);
+			return documents > 0 ? 0 : complain(USAGE, "%s: holds no objects", file);
 		json_t *doc = json_loadb(text + at, n - at, JSON_DISABLE_EOF_CHECK | JSON_REJECT_DUPLICATES, &e);
 		if (doc == NULL)
 			return complain(USAGE, "%s:%d:%d: %s", file, line + e.line - 1, e.column, e.text);
-		at += (size_t)e.position;
 		int rc = add_document(objects, doc, file, line);
 		json_decref(doc);
 		if (rc != 0)
 			return rc;
+		line += lines_in(text + at, (size_t)e.position);
+		at += (size_t)e.position;
 	}
 }
 
@@ -98,8 +100,6 @@ read_objects(const char *file)
 	json_t *objects = json_array();
 	if (rc == 0)
 		rc = parse_all(objects, text, n, name);
-	if (rc == 0 && json_array_size(objects) == 0)
-		rc = complain(USAGE, "%s: holds no objects", name);
 	free(text);
 	if (rc == 0)
 		return objects;

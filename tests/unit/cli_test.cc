@@ -196,6 +196,7 @@ TEST_F(Cli, FilesThatCannotBeReadAreNamedWithTheirLine)
 	EXPECT_EQ(weft("apply -f '" + dir / "missing" + "'").err,
 		  "weft: " + dir / "missing" + ": No such file or directory\n");
 	EXPECT_EQ(weft("apply -f -", " \n").err, "weft: standard input: holds no objects\n");
+	EXPECT_EQ(weft("apply -f -", "{\"kind\":\n1}\n\n{\"kind\":\n2}\n 7").err.substr(0, 22), "weft: standard input:6");
 	EXPECT_EQ(weft("apply -f -", "\n7").err.substr(0, 22), "weft: standard input:2");
 	EXPECT_EQ(weft("apply -f -", "\n[7]").err, "weft: standard input:2: entry 0 of the list is not an object\n");
 	EXPECT_NE(weft("apply -f -", "{\"a\":1,\"a\":2}").err.find("duplicate"), std::string::npos);
@@ -294,6 +295,30 @@ TEST_F(Cli, GetPrintsColumnsThatAreInUse)
 	EXPECT_EQ(json_array_size(json_object_get(json, "objects")), 2u);
 	EXPECT_EQ(json_integer_value(json_object_get(json, "epoch")), 3);
 	json_decref(json);
+}
+
+TEST_F(Cli, GetShowsWarnings)
+{
+	answer("list", R"({"objects":[
+	 {"kind":"Port","name":"a","type":"tap","status":{"phase":"ready","warnings":["one","two","three"]}},
+	 {"kind":"Port","name":"b","type":"tap","status":{"phase":"ready","warnings":["one"]}},
+	 {"kind":"Port","name":"c","type":"tap","status":{"phase":"pending","message":"why","warnings":["one"]}},
+	 {"kind":"Port","name":"d","type":"tap","status":{"phase":"ready"}}],"epoch":3})");
+	start();
+	EXPECT_EQ(weft("get ports").out, "NAME  TYPE  PHASE    MESSAGE\n"
+					 "a     tap   ready    warning: one (and 2 more)\n"
+					 "b     tap   ready    warning: one\n"
+					 "c     tap   pending  why\n"
+					 "d     tap   ready    -\n");
+}
+
+TEST_F(Cli, AnEmptyListIsMeant)
+{
+	start();
+	EXPECT_EQ(weft("apply --owner cni --prune -f -", "[]").code, 0);
+	EXPECT_EQ(last(), R"(apply {"objects":[],"owner":"cni","prune":true})");
+	EXPECT_EQ(weft("apply -f -", R"({"objects":[]})").code, 0);
+	EXPECT_EQ(last(), R"(apply {"objects":[]})");
 }
 
 TEST_F(Cli, GetFollowsThePages)
