@@ -3,15 +3,18 @@
  * state_bench: the whole switch and two pods in one process, so that nothing but the switch is measured: packets come
  * from memory and go back there. What that costs is measured too, and taken off. One JSON object on stdout.
  *
- * Without threads (--turns) one thread does everything in the same order every time:
+ * Without threads (--turns) one thread does everything in the same order every time, with the same seeds of the tables
+ * and a clock that turns drive; scripts/bench stages counts its instructions:
  *   valgrind --tool=callgrind --toggle-collect=measured_turns build/tests/state_bench --flows 1000 --turns 2000
  */
 #include "state_bench.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -21,7 +24,38 @@
 #include <weft/pipeline.h>
 
 #define STALL_S 5.0
+#define TURNS_PER_SECOND 100000          /* what passes for a second without threads */
 #define ESTABLISHED_SERVICES 16u /* that connections go through, however many there are */
+
+static bool repeatable;
+
+/* In place of libc's: the tables' secret seeds are no secret here when runs are to be the same. */
+ssize_t
+getrandom(void *out, size_t length, unsigned int flags)
+{
+	if (!repeatable)
+		return getentropy(out, length) == 0 ? (ssize_t)length : -1;
+	for (size_t i = 0; i < length; i++)
+		((uint8_t *)out)[i] = (uint8_t)(i * 151 + 7);
+	return (ssize_t)length;
+}
+
+/* In place of libc's, too: from turns_clock_start on time passes by turns of worker 0. */
+static uint64_t turns_clock, turns_before; /* seconds; turns; 0: the real clock */
+
+int
+clock_gettime(clockid_t id, struct timespec *t)
+{
+	static int (*real)(clockid_t, struct timespec *);
+	if (real == NULL)
+		real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+	if (turns_clock == 0 || id != CLOCK_MONOTONIC)
+		return real(id, t);
+	uint64_t turns = worker_get(0)->count.turns - turns_before;
+	t->tv_sec = (time_t)(turns_clock + turns / TURNS_PER_SECOND);
+	t->tv_nsec = (long)(turns % TURNS_PER_SECOND * (1000000000 / TURNS_PER_SECOND));
+	return 0;
+}
 
 static double
 seconds_of(clockid_t id)
@@ -90,9 +124,17 @@ pass_time(const struct state_options *o, double seconds)
 		usleep((useconds_t)(seconds * 1e6));
 		return;
 	}
-	for (double end = seconds_now() + seconds; seconds_now() < end;)
-		for (int i = 0; i < 64; i++)
-			worker_turn(worker_get(0));
+	for (uint64_t i = (uint64_t)(seconds * TURNS_PER_SECOND); i > 0; i--)
+		worker_turn(worker_get(0));
+}
+
+/* Never back, and to a whole number, so that runs are the same; before there is anything that could be too old. */
+static void
+turns_clock_start(const struct state_options *o)
+{
+	turns_before = worker_get(0)->count.turns;
+	turns_clock = ((uint64_t)seconds_now() / 1000 + 1) * 1000;
+	pass_time(o, 0.01); /* until the worker has looked at it */
 }
 
 /* Open all flows; returns the CPU seconds of it. */
@@ -165,7 +207,7 @@ report(const struct state_options *o, const struct moment *a, const struct momen
 	double created = (double)(b->conns.created - a->conns.created),
 	       lives = (double)(b->pod[1].lives - a->pod[1].lives);
 	json_t *row = json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario", o->fresh ? "new" : "established",
+		"{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario", o->fresh ? "new" : o->routed ? "routed" : "established",
 		"port", "in-process", "protocol", p->protocol == IPPROTO_TCP ? "tcp" : "udp", "size", (int)p->size,
 		"workers", (int)o->workers, "services", (int)o->services, "backends", (int)(o->services * o->backends),
 		"rules", (int)o->rules, "members", (int)o->members, "hugepages", o->hugepages != NULL);
@@ -194,6 +236,7 @@ report(const struct state_options *o, const struct moment *a, const struct momen
 	set(row, "table_bytes_per_connection", (double)b->conns.bytes / b->conns.capacity);
 	set(row, "apply_seconds", switch_seconds_to_apply());
 	set(row, "seconds", wall);
+	json_object_set_new(row, "packets", json_integer((json_int_t)sent));
 	json_object_set_new(row, "stages", stages(a, b));
 	return row;
 }
@@ -204,6 +247,8 @@ run(const struct state_options *o)
 	struct moment a, b;
 	double open_cpu = 0;
 	switch_start(o);
+	if (repeatable)
+		turns_clock_start(o);
 	if (!o->fresh)
 		open_cpu = open_flows(o);
 	pods_set(!o->fresh ? PODS_ESTABLISHED : o->plan.protocol == IPPROTO_TCP ? PODS_LIVES : PODS_NEW);
@@ -225,6 +270,7 @@ run(const struct state_options *o)
 	workers_totals(&t);
 	if (t.difference != 0)
 		die("the books do not balance: %" PRId64 " packets", t.difference);
+	turns_clock = 0;
 	switch_stop();
 }
 
@@ -233,6 +279,7 @@ static const char help[] =
 	"Measures connections through Services with a policy on the switch inside this process. Goals: issue \"Speed "
 	"to show\".\n"
 	"  --new               connections per second, not packets of established ones\n"
+	"  --routed            to the backends themselves, without Services and policy (not with --new)\n"
 	"  --tcp               whole TCP conversations (with --new); UDP otherwise\n"
 	"  --flows N           established UDP connections, packets of both directions at random (1000)\n"
 	"  --workers N         one thread and core each; with 2 the directions are on different ones (1)\n"
@@ -244,7 +291,8 @@ static const char help[] =
 	"  --timeout S         until a connection is forgotten; 0: the switch's defaults (0; 2 with --new)\n"
 	"  --size BYTES        of a frame without FCS (64)\n"
 	"  --seconds S --warmup S   (3, 1; with --new 10, and the timeout and 3 more)\n"
-	"  --turns N           no threads: one worker's turns on this one, after the warm-up; for callgrind\n"
+	"  --turns N           no threads: one worker's turns on this one, after the warm-up, 100,000 of which are a\n"
+	"                      second; the same every time, so times are not to be read; for callgrind\n"
 	"  --changes N         a second, to others' objects: what they cost and lose, and when a change is seen\n"
 	"  --state DIR         keep objects there, as weftd does\n"
 	"  --hugepages DIR     a hugetlbfs mount for the connection table; DPDK's memory too\n";
@@ -252,6 +300,7 @@ static const char help[] =
 enum {
 	NEW = 1,
 	TCP,
+	ROUTED,
 	FLOWS,
 	WORKERS,
 	SERVICES,
@@ -272,6 +321,7 @@ enum {
 static const struct option options[] = {
 	{"new", no_argument, NULL, NEW},
 	{"tcp", no_argument, NULL, TCP},
+	{"routed", no_argument, NULL, ROUTED},
 	{"flows", required_argument, NULL, FLOWS},
 	{"workers", required_argument, NULL, WORKERS},
 	{"services", required_argument, NULL, SERVICES},
@@ -330,12 +380,14 @@ parse(struct state_options *o, int argc, char **argv)
 	}
 	bool fresh = v[NEW] != 0;
 	o->fresh = fresh;
+	o->routed = v[ROUTED] != 0;
 	o->services = (uint32_t)v[SERVICES];
 	o->backends = (uint32_t)v[BACKENDS];
 	o->rules = (uint32_t)v[RULES];
 	o->members = (uint32_t)v[MEMBERS];
 	o->workers = (unsigned int)v[WORKERS];
 	o->turns = (uint64_t)v[TURNS];
+	repeatable = o->turns != 0;
 	o->changes = v[CHANGES];
 	o->timeout = (uint32_t)(v[TIMEOUT] >= 0 ? v[TIMEOUT] : fresh ? 2 : 0);
 	o->seconds = v[SECONDS] >= 0 ? v[SECONDS] : fresh ? 10 : 3;
@@ -356,8 +408,16 @@ parse(struct state_options *o, int argc, char **argv)
 				     .gateway_mac = {{2, 0, 0, 0, 0, 1}}};
 	if (optind < argc)
 		die("unexpected argument: %s", argv[optind]);
-	if (!fresh && (o->plan.vips * o->backends > 256 || v[TCP] != 0))
+	if (!fresh && (RTE_MIN(o->services, ESTABLISHED_SERVICES) * o->backends > 256 || v[TCP] != 0))
 		die("without --new: UDP, and at most 256 backends of the services in use");
+	if (o->routed && fresh)
+		die("--routed is not for --new");
+	if (o->routed) {
+		o->plan.vip = o->plan.backend;
+		o->plan.vips = o->plan.backends;
+		o->plan.vip_port = o->plan.backend_port;
+		o->services = o->rules = o->members = 0;
+	}
 	if (o->turns != 0 && o->workers != 1)
 		die("--turns is for one worker");
 }

@@ -15,6 +15,7 @@
 
 struct state_options {
 	bool fresh;        /* scenario "new", not "established" */
+	bool routed;       /* to the backends themselves: no Service, no policy */
 	double changes;    /* a second, to others: scenario "changes"; 0: none */
 	const char *state; /* folder of the store, NULL: nothing is kept */
 	struct flow_plan plan;

@@ -242,6 +242,8 @@ static void
 program(const struct state_options *o)
 {
 	apply(pods(o));
+	if (o->routed)
+		return;
 	json_t *objects = json_array();
 	add_services(objects, &o->plan, 0, o->services, o->backends);
 	add_accepting_policy(objects, o);
