@@ -128,7 +128,7 @@ void fragment_become(struct worker *w, struct fragment_entry *e, enum fragment_s
 void fragment_forget(struct fragment_table *t, struct fragment_entry *e);
 /* Keep a packet with an entry; whoever has too much makes room. False: there is no room for it. */
 bool fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *m, const struct packet *p);
-/* Drop what it holds. */
+/* Drop what it holds; what came by the node's wire goes to the host, which puts together what is its own. */
 void fragment_drop_held(struct worker *w, struct fragment_entry *e, enum drop_reason reason);
 /* What it holds is ready, in order; `by` is the packet whose keys and way they share. */
 void fragment_make_ready(struct worker *w, struct fragment_entry *e, const struct packet *by);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include <weft/clock.h>
+#include <weft/config.h>
 
 #include "fragment.h"
 
@@ -152,19 +153,32 @@ held_detach(struct fragment_table *t, struct fragment_entry *e)
 	e->held_head = e->held_tail = e->n_held = 0;
 }
 
-void
-fragment_drop_held(struct worker *w, struct fragment_entry *e, enum drop_reason reason)
+/* Everything that an entry holds: what came by the node's wire to `host`, unless that is PORT_NONE; the rest is
+ * dropped. */
+static void
+let_go(struct worker *w, struct fragment_entry *e, enum drop_reason reason, uint16_t host)
 {
 	struct fragment_table *t = w->fragments;
 	uint16_t i = e->held_head;
 	held_detach(t, e);
 	while (i != 0) {
-		uint16_t next = t->held[i].next;
-		w->port[t->held[i].p.in_port].drop[reason]++;
-		rte_pktmbuf_free(t->held[i].m);
+		struct fragment_held *h = &t->held[i];
+		uint16_t next = h->next;
+		if (host != PORT_NONE && packet_network(&h->p) == NETWORK_UNDERLAY) {
+			worker_transmit(w, host, &h->m, 1);
+		} else {
+			w->port[h->p.in_port].drop[reason]++;
+			rte_pktmbuf_free(h->m);
+		}
 		held_gone(w, i);
 		i = next;
 	}
+}
+
+void
+fragment_drop_held(struct worker *w, struct fragment_entry *e, enum drop_reason reason)
+{
+	let_go(w, e, reason, config_current()->host_port);
 }
 
 static void
@@ -406,7 +420,7 @@ fragment_table_free(struct worker *w)
 		return;
 	for (int kind = 0; kind < CLASSES; kind++)
 		while (t->age[kind].head != 0) {
-			fragment_drop_held(w, &t->entry[t->age[kind].head], DROP_FRAGMENT_TIMEOUT);
+			let_go(w, &t->entry[t->age[kind].head], DROP_FRAGMENT_TIMEOUT, PORT_NONE);
 			fragment_forget(t, &t->entry[t->age[kind].head]);
 		}
 	free(t);

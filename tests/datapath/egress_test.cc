@@ -640,6 +640,35 @@ TEST_F(Egress, FragmentsLeaveAndComeBack)
 	EXPECT_EQ(sw.drops("fragment"), 0u) << sw.drops_text();
 }
 
+// What is the host's own is not known before its first fragment has come: it gets all of it, be it late, too much, or
+// nonsense.
+TEST_F(Egress, WhatTheHostsFragmentsWaitedForInVainIsTheHostsToSee)
+{
+	routers();
+	Packet own = from_wire("203.0.113.7", "192.0.2.1").udp(53, 777).data(4000);
+	std::vector<Bytes> late;
+	for (uint32_t id = 1; id <= 200; id++) {
+		late.push_back(split(own, 1400, id).back());
+		sw.give("uplink0", late.back());
+	}
+	sw.settle();
+	auto early = sw.take_all("host");
+	EXPECT_GE(early.size(), 136u) << "64 of one address are held at the most";
+	usleep(2100000);
+	sw.settle(200);
+	auto rest = sw.take_all("host");
+	ASSERT_EQ(early.size() + rest.size(), 200u) << sw.drops_text();
+	for (size_t i = 0; i < 200; i++)
+		EXPECT_EQ(i < early.size() ? early[i].b : rest[i - early.size()].b, late[i]);
+	// Two that overlap while they wait.
+	sw.give("uplink0", fragment_of(own.bytes(), 1400, 1400, true, 999));
+	sw.give("uplink0", fragment_of(own.bytes(), 1408, 1400, true, 999));
+	sw.settle(200);
+	EXPECT_EQ(sw.take_all("host").size(), 2u);
+	EXPECT_EQ(sw.drops("fragment_limit") + sw.drops("fragment_timeout") + sw.drops("fragment_overlap"), 0u)
+		<< sw.drops_text();
+}
+
 TEST_F(Egress, SctpKeepsItsChecksum)
 {
 	routers();
