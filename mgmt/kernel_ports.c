@@ -41,13 +41,17 @@ write_file(const char *path, int flags, const char *text)
 	return rc;
 }
 
-/* What the kernel has, in `text` (at least 64 KiB) and as a set. */
 static int
-reserved_now(const struct kernel_ports *k, char *text, size_t size, struct port_set *now)
+reserved_now(const struct kernel_ports *k, struct port_set *now)
 {
+	const size_t size = 512 * 1024; /* every other port by itself */
+	char *text = malloc(size);
+	if (text == NULL)
+		abort();
 	int rc = read_file(k->reserved_path, text, size);
 	if (rc == 0 && !port_set_parse(now, text))
 		rc = -EINVAL;
+	free(text);
 	return rc;
 }
 
@@ -162,22 +166,32 @@ restore_range(struct kernel_ports *k, struct range *now, const struct port_set *
 	k->range_before[0] = k->range_set[0] = '\0';
 }
 
+/* *r as it would begin lower; -EBUSY when that is not enough either. */
+static int
+lower(struct range *r, const struct port_set *reserved, struct error *e)
+{
+	char text[32];
+	format_range(*r, text);
+	r->low = r->low < LOW_FIRST ? r->low : LOW_FIRST;
+	unsigned int left = left_of(*r, reserved);
+	return left >= ENOUGH
+		       ? 0
+		       : error_set(e, -EBUSY, "only %u ports of %s (%s) would be left to the node itself: make portRange smaller", left, RANGE, text);
+}
+
 static int
 begin_lower(struct kernel_ports *k, struct range r, const struct port_set *reserved, struct error *e)
 {
 	char before[sizeof(k->range_before)], now[sizeof(k->range_set)];
 	format_range(r, before);
-	r.low = r.low < LOW_FIRST ? r.low : LOW_FIRST;
-	unsigned int left = left_of(r, reserved);
-	if (left < ENOUGH)
-		return error_set(e, -EBUSY,
-				 "only %u ports of %s (%s) would be left to the node itself: make portRange smaller",
-				 left, RANGE, before);
+	int rc = lower(&r, reserved, e);
+	if (rc < 0)
+		return rc;
 	format_range(r, now);
 	if (k->range_before[0] == '\0')
 		memcpy(k->range_before, before, sizeof(before));
 	memcpy(k->range_set, now, sizeof(now));
-	int rc = record(k, &k->ours);
+	rc = record(k, &k->ours);
 	if (rc == 0)
 		rc = write_file(k->range_path, 0, now);
 	return rc == 0 ? 0
@@ -187,19 +201,26 @@ begin_lower(struct kernel_ports *k, struct range r, const struct port_set *reser
 				   RANGE, before, now, strerror(-rc));
 }
 
+static int
+read_range(const struct kernel_ports *k, struct range *now, struct error *e)
+{
+	char text[64];
+	int rc = read_file(k->range_path, text, sizeof(text));
+	if (rc == 0 && !parse_range(text, now))
+		rc = -EINVAL;
+	return rc == 0 ? 0 : error_set(e, rc, "%s cannot be read: %s", RANGE, strerror(-rc));
+}
+
 /* The kernel must have ports left. `reserved`: what is kept from it; NULL: nothing of ours. */
 static int
 leave_enough(struct kernel_ports *k, const struct port_set *reserved, struct error *e)
 {
-	char text[64];
 	struct range now;
 	if (reserved == NULL && k->range_set[0] == '\0')
 		return 0;
-	int rc = read_file(k->range_path, text, sizeof(text));
-	if (rc == 0 && !parse_range(text, &now))
-		rc = -EINVAL;
+	int rc = read_range(k, &now, e);
 	if (rc < 0)
-		return error_set(e, rc, "%s cannot be read: %s", RANGE, strerror(-rc));
+		return rc;
 	if (k->range_set[0] != '\0')
 		restore_range(k, &now, reserved);
 	return reserved == NULL || left_of(now, reserved) >= ENOUGH ? 0 : begin_lower(k, now, reserved, e);
@@ -225,11 +246,7 @@ static int
 change(struct kernel_ports *k, const struct port_set *want, struct port_set *now)
 {
 	struct port_set others, either, all;
-	const size_t size = 512 * 1024;
-	char *text = malloc(size);
-	if (text == NULL)
-		abort();
-	int rc = reserved_now(k, text, size, now);
+	int rc = reserved_now(k, now);
 	if (rc == 0) {
 		without(now, &k->ours, &others);
 		unite(&others, want, &all);
@@ -240,11 +257,10 @@ change(struct kernel_ports *k, const struct port_set *want, struct port_set *now
 			rc = reserve(k, &all);
 	}
 	if (rc == 0)
-		rc = reserved_now(k, text, size, now);
+		rc = reserved_now(k, now);
 	/* A list that was too long has grown by small gaps: they are ours as well. */
 	if (rc == 0)
 		without(now, &others, &k->ours);
-	free(text);
 	return rc;
 }
 
@@ -268,4 +284,21 @@ kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const stru
 	rc = leave_enough(k, is_empty(must) ? NULL : &now, e);
 	record(k, &k->ours);
 	return rc;
+}
+
+int
+kernel_ports_check(const struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e)
+{
+	struct port_set now, all;
+	struct range range;
+	if (is_empty(must))
+		return 0;
+	int rc = reserved_now(k, &now);
+	if (rc < 0)
+		return error_set(e, rc, "%s cannot be read: %s", RESERVED, strerror(-rc));
+	without(&now, &k->ours, &all);
+	unite(&all, must, &all);
+	unite(&all, may, &all);
+	rc = read_range(k, &range, e);
+	return rc < 0 || left_of(range, &all) >= ENOUGH ? rc : lower(&range, &all, e);
 }

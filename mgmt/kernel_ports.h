@@ -40,6 +40,9 @@ void kernel_ports_init(struct kernel_ports *k, const char *sysctl_dir, const cha
  * be NULL) when `must` is not covered. */
 int kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e);
 
+/* Whether kernel_ports_set would do. Changes nothing. */
+int kernel_ports_check(const struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e);
+
 #ifdef __cplusplus
 }
 #endif

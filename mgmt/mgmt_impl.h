@@ -142,6 +142,7 @@ void replan(struct mgmt *m, const struct port *without);
  * failed, let go of those that nobody wants any more. What cannot be had for what is in force already is a warning of its Networks.
  */
 int nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e);
+int nat_ports_check(const struct mgmt *m, const struct batch *b, struct rpc_error *e); /* whether it would do */
 void nat_ports_settle(struct mgmt *m, const struct batch *b, bool published);
 /* At the start: as the objects want it, whatever a process before this one has left; at the end: let go of all. */
 void nat_ports_sync(struct mgmt *m);

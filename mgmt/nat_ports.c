@@ -130,23 +130,40 @@ batch_concerns(const struct batch *b)
 	return false;
 }
 
-int
-nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e)
+/* What could not be had before is no fault of a batch that asks for no more of it: nat_ports_settle says so. */
+static int
+refuse(const struct mgmt *m, const struct nat_claims *c, int rc, struct error *why, struct rpc_error *e)
 {
-	struct nat_claims before, c;
+	struct nat_claims before;
+	char text[sizeof(why->text)];
+	collect(&before, m, NULL);
+	if (rc == 0 || port_set_covers(&before.must, &c->must))
+		return 0;
+	memcpy(text, why->text, sizeof(text));
+	error_at(why, rc, "masquerade.portRange", "%s", text);
+	return fail_with(e, rc, c->at, why);
+}
+
+int
+nat_ports_check(const struct mgmt *m, const struct batch *b, struct rpc_error *e)
+{
+	struct nat_claims c;
 	struct error why;
 	if (!batch_concerns(b))
 		return 0;
-	collect(&before, m, NULL);
 	collect(&c, m, b);
-	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why);
-	/* What could not be had before is no fault of a batch that asks for no more of it: nat_ports_settle says so. */
-	if (rc == 0 || port_set_covers(&before.must, &c.must))
+	return refuse(m, &c, kernel_ports_check(&m->kernel_ports, &c.must, &c.may, &why), &why, e);
+}
+
+int
+nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e)
+{
+	struct nat_claims c;
+	struct error why;
+	if (!batch_concerns(b))
 		return 0;
-	char text[sizeof(why.text)];
-	memcpy(text, why.text, sizeof(text));
-	error_at(&why, rc, "masquerade.portRange", "%s", text);
-	return fail_with(e, rc, c.at, &why);
+	collect(&c, m, b);
+	return refuse(m, &c, kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why), &why, e);
 }
 
 /* A warning of every Network that needs them, and a line in the log when it is news. NULL: all is well. */

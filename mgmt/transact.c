@@ -182,6 +182,14 @@ publish(struct mgmt *m, struct config_txn *t, struct batch *b, uint64_t epoch, e
 	return rc;
 }
 
+/* All that can be told without doing it. */
+static int
+rehearse(struct mgmt *m, struct batch *b, struct rpc_error *e)
+{
+	int rc = config_rehearse(b, e);
+	return rc == 0 ? nat_ports_check(m, b, e) : rc;
+}
+
 int
 transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_error *e)
 {
@@ -189,9 +197,9 @@ transact(struct mgmt *m, struct batch *b, enum transact_mode mode, struct rpc_er
 	if (mode != TRANSACT_REPLAY)
 		number(b, epoch);
 	if (mode == TRANSACT_REHEARSE)
-		return config_rehearse(b, e);
+		return rehearse(m, b, e);
 	/* A port that goes cannot be had back for certain: be sure of everything else before one is closed. */
-	int rc = batch_opens(b) && batch_closes(b) ? config_rehearse(b, e) : 0;
+	int rc = batch_opens(b) && batch_closes(b) ? rehearse(m, b, e) : 0;
 	if (rc == 0)
 		rc = ports_open(m, b, mode, e);
 	if (rc < 0)

@@ -448,6 +448,22 @@ TEST_F(KernelPorts, AFailedChangeLeavesThemAsTheyWere)
 	EXPECT_EQ(read(range), "32768 60999");
 }
 
+TEST_F(KernelPorts, AreCheckedBeforeAnythingIsTouched)
+{
+	const std::string refusal = "-32000 objects[0].masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (32768 60999) would be "
+				    "left to the node itself: make portRange smaller";
+	apply(node + "," + host + "," + masquerade(40000, 49999));
+	EXPECT_EQ(ask("apply", R"({"dryRun":true,"objects":[)" + masquerade(1024, 65535) + "]}"), refusal);
+	EXPECT_EQ(ask("apply", R"({"dryRun":true,"objects":[)" + masquerade(32768, 60999) + "]}"),
+		  R"({"epoch":1,"applied":1,"unchanged":0,"deleted":0,"dryRun":true})");
+	state.log.clear();
+	EXPECT_EQ(apply(masquerade(1024, 65535) + "," + tap("host", "weft0", R"(,"host":true,"mtu":1400)")), refusal);
+	for (const std::string &line : state.log)
+		EXPECT_NE(line, "close host");
+	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	EXPECT_EQ(read(range), "32768 60999");
+}
+
 TEST_F(KernelPorts, AreGivenBackAtTheEnd)
 {
 	apply(node + "," + host + "," + masquerade(32768, 60999) + "," + service("a", 30080));
