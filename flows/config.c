@@ -145,7 +145,7 @@ put_delegated(struct config_txn *t, enum kind kind, const union spec *spec, stru
 	const char *name = kind == KIND_SERVICE       ? spec->service.network
 			   : kind == KIND_ADDRESS_SET ? spec->address_set.network
 						      : spec->policy.network;
-	uint32_t network = refer_network(t, name, e);
+	uint32_t network = refer_overlay(t, name, e);
 	if (network == NETWORK_NONE)
 		return -ENOENT;
 	object_put(t, kind, spec, NULL);

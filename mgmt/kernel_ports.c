@@ -7,6 +7,7 @@
 
 #define RESERVED "net.ipv4.ip_local_reserved_ports"
 #define RANGE "net.ipv4.ip_local_port_range"
+#define CANNOT RESERVED " cannot be made to cover it, as it must where the node's kernel uses the same address: %s"
 /* The kernel takes a page at a time. */
 #define LIST_MAX 4000
 /* Fewer ports than this to choose from, and the node's own connections are in danger. */
@@ -243,7 +244,7 @@ unite(const struct port_set *a, const struct port_set *b, struct port_set *out)
 /* `want` beside what others have put there; *now: what is reserved, before and after. The record covers what was ours
  * and what will be until it is done. */
 static int
-change(struct kernel_ports *k, const struct port_set *want, struct port_set *now)
+change(struct kernel_ports *k, const struct port_set *want, struct port_set *now, struct error *e)
 {
 	struct port_set others, either, all;
 	int rc = reserved_now(k, now);
@@ -253,15 +254,18 @@ change(struct kernel_ports *k, const struct port_set *want, struct port_set *now
 		without(&all, &others, &either);
 		unite(&either, &k->ours, &either);
 		rc = memcmp(&either, &k->ours, sizeof(either)) != 0 ? record(k, &either) : 0;
-		if (rc == 0 && memcmp(&all, now, sizeof(all)) != 0)
+		if (rc < 0)
+			return error_set(e, rc, "%s cannot be written: %s", k->record_path, strerror(-rc));
+		if (memcmp(&all, now, sizeof(all)) != 0)
 			rc = reserve(k, &all);
 	}
 	if (rc == 0)
 		rc = reserved_now(k, now);
+	if (rc < 0)
+		return error_set(e, rc, CANNOT, strerror(-rc));
 	/* A list that was too long has grown by small gaps: they are ours as well. */
-	if (rc == 0)
-		without(now, &others, &k->ours);
-	return rc;
+	without(now, &others, &k->ours);
+	return 0;
 }
 
 int
@@ -271,16 +275,11 @@ kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const stru
 		return 0;
 	struct port_set want, now;
 	unite(must, may, &want);
-	int rc = change(k, &want, &now);
+	int rc = change(k, &want, &now, e);
 	if (rc == 0 && !port_set_covers(&now, must))
-		rc = -EIO;
-	if (rc < 0 && is_empty(must))
-		return 0; /* nothing depends on it */
+		rc = error_set(e, -EIO, CANNOT, "it is not there when read back");
 	if (rc < 0)
-		return error_set(
-			e, rc,
-			"%s cannot be made to cover it, as it must where the node's kernel uses the same address: %s",
-			RESERVED, strerror(-rc));
+		return is_empty(must) ? 0 : rc; /* on the others nothing depends */
 	rc = leave_enough(k, is_empty(must) ? NULL : &now, e);
 	record(k, &k->ours);
 	return rc;

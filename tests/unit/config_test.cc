@@ -342,6 +342,16 @@ TEST_F(Config, WhatIsInUseDoesNotGo)
 	EXPECT_EQ(c()->fib.map.count, 0u);
 }
 
+TEST_F(Config, ServicesSetsAndPoliciesAreOfAnOverlayNetwork)
+{
+	for (const Object &o : {service("web", "underlay", "10.96.0.1", "10.0.0.5"), address_set("set", "underlay", {"10.0.0.0/8"}),
+				policy("allow", "underlay", {"e"}, "set")}) {
+		EXPECT_LT(apply({o}), 0);
+		EXPECT_STREQ(error.path, "network");
+		EXPECT_STREQ(error.text, "\"underlay\" is the network of the uplinks, name an overlay network");
+	}
+}
+
 TEST_F(Config, ServicesSetsAndPoliciesHoldTheirNetwork)
 {
 	ASSERT_EQ(apply({network("n", 100), network("m", 101), service("web", "n", "10.96.0.1", "10.0.0.5")}), 0);

@@ -157,6 +157,16 @@ TEST_F(KernelPorts, TheRecordOfAnotherBootMeansNothing)
 	EXPECT_EQ(read(reserved), "40000-49999") << "somebody has set it at the start of this boot";
 }
 
+TEST_F(KernelPorts, WhatCannotBeWrittenDownIsNotDone)
+{
+	mkdir((record + ".new").c_str(), 0700);
+	EXPECT_LT(want("40000-49999"), 0);
+	EXPECT_EQ(std::string(e.text), record + " cannot be written: Is a directory");
+	EXPECT_EQ(read(reserved), "");
+	rmdir((record + ".new").c_str());
+	EXPECT_EQ(want("40000-49999"), 0);
+}
+
 TEST_F(KernelPorts, ABrokenRecordMeansNothing)
 {
 	for (const char *text : {"", "boot-1", "boot-1\nx-y\n\n", "\n\n\n\n"}) {
