@@ -84,6 +84,25 @@ flow_frame_is_right(const uint8_t *frame, unsigned int size)
 	return rte_ipv4_cksum(&h->ip) == 0 && rte_ipv4_udptcp_cksum_verify(&h->ip, &h->udp) == 0;
 }
 
+bool
+flow_is_translated(const struct flow_plan *p, const uint8_t *frame, int side)
+{
+	const struct head *h = (const struct head *)frame;
+	uint32_t src = rte_be_to_cpu_32(h->ip.src_addr), dst = rte_be_to_cpu_32(h->ip.dst_addr);
+	uint16_t sport = rte_be_to_cpu_16(h->udp.src_port), dport = rte_be_to_cpu_16(h->udp.dst_port);
+	if (side == 1)
+		return rte_is_same_ether_addr(&h->eth.dst_addr, &p->backend_mac) && dst - p->backend < p->backends &&
+		       dport == p->backend_port;
+	return rte_is_same_ether_addr(&h->eth.dst_addr, &p->client_mac) &&
+	       src == flow_vip(p, flow_number(p, dst, dport)) && sport == p->vip_port;
+}
+
+unsigned int
+flow_hops(const uint8_t *frame)
+{
+	return TTL - ((const struct head *)frame)->ip.time_to_live;
+}
+
 static unsigned int
 data_length(const struct head *h)
 {

@@ -81,6 +81,11 @@ struct flow_side {
 
 /* A UDP datagram, or a SYN when p->protocol is TCP. side 0: the client's. */
 void flow_side_init(struct flow_side *s, const struct flow_plan *p, int side);
+/* Is a frame that reached a side what a Service makes of it? At the backends (side 1) its destination is one of them,
+ * at the clients its source the Service's address; MAC and port are theirs, too. */
+bool flow_is_translated(const struct flow_plan *p, const uint8_t *frame, int side);
+/* Routers that it passed. */
+unsigned int flow_hops(const uint8_t *frame);
 /* The bytes of a frame past FLOW_HEAD are the same for all: fill them once. */
 void flow_fill(uint8_t *frame, unsigned int size);
 /* Are its length and its checksums right? */

@@ -8,6 +8,7 @@
  * and receives, so one core is enough. Prints one JSON object on stdout; all else goes to stderr.
  */
 #include "gen.h"
+#include "gen_tunnel.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -42,6 +43,7 @@ static const struct option options[] = {
 	{"warmup", required_argument, NULL, 'w'},
 	{"rate", required_argument, NULL, 'r'},
 	{"both", no_argument, NULL, 'b'},
+	{"mix", no_argument, NULL, 'x'},
 	{"a-mac", required_argument, NULL, 'm'},
 	{"a-ip", required_argument, NULL, 'i'},
 	{"b-mac", required_argument, NULL, 'M'},
@@ -54,6 +56,10 @@ static const struct option options[] = {
 	{"backends", required_argument, NULL, 'B'},
 	{"backend-port", required_argument, NULL, 'P'},
 	{"wait", required_argument, NULL, 'W'},
+	{"vxlan", required_argument, NULL, 'V'},
+	{"vtep", required_argument, NULL, 'T'},
+	{"switch-vtep", required_argument, NULL, 'U'},
+	{"rx-queues", required_argument, NULL, 'Q'},
 	{"descriptors", required_argument, NULL, 'q'},
 	{"latency", no_argument, NULL, 'L'},
 	{"hold", no_argument, NULL, 'H'},
@@ -64,6 +70,7 @@ static const struct option options[] = {
 static const char help[] =
 	"usage: weft-gen EAL-OPTIONS --vdev=PORT-A --vdev=PORT-B -- OPTIONS\n"
 	"  --size BYTES        of a frame, without FCS: 64..1514 (64)\n"
+	"  --mix               of sizes: 7 of 64, 4 of 594, 1 of --size\n"
 	"  --flows N           UDP flows, sent in turn (10000)\n"
 	"  --src-ips N         addresses that the flows come from, from A's upwards (1)\n"
 	"  --seconds S         how long to measure (5)\n"
@@ -74,12 +81,17 @@ static const char help[] =
 	"  --b-mac --b-ip      what sits at the second (02:00:00:00:00:0b, 10.0.0.11)\n"
 	"  --gateway-mac MAC   to whom frames are sent (the other side's MAC)\n"
 	"  --dst-ip --dst-port where A's flows go (B's address, 9)\n"
-	"  --scenario NAME     flows; or through services: established (opened first, then packets of both directions of\n"
+	"  --scenario NAME     flows; or through services: established (opened first, then packets of both directions "
+	"of\n"
 	"                      random flows), new (first packets only), lives (whole TCP conversations) (flows)\n"
 	"  --vips N            services, from --dst-ip upwards (1)\n"
 	"  --backends N        addresses of B's that serve them, from --b-ip upwards (1)\n"
 	"  --backend-port N    where they listen; below 1024, as --dst-port (9)\n"
+	"  --vxlan VNI         B is behind a tunnel: its frames come and go in VXLAN\n"
+	"  --vtep IP           B's end of the tunnel (192.0.2.2)\n"
+	"  --switch-vtep IP    the switch's end; its MAC is asked for by ARP (192.0.2.1)\n"
 	"  --wait S            for the links, and for the first frame to arrive (10)\n"
+	"  --rx-queues N       of each port (1)\n"
 	"  --descriptors N     of each ring (1024)\n"
 	"  --latency           how long frames are under way: p50, p99, p99.9 and max (gen_latency.h defines them)\n"
 	"  --hold              stay connected after the report until stdin ends; a line RATE SECONDS WARMUP there is\n"
@@ -121,7 +133,8 @@ address(const char *name, const char *text)
 static enum gen_scenario
 scenario(const char *name, const char *text)
 {
-	static const char *const names[] = {[GEN_FLOWS] = "flows", [GEN_ESTABLISHED] = "established", [GEN_NEW] = "new", [GEN_LIVES] = "lives"};
+	static const char *const names[] = {
+		[GEN_FLOWS] = "flows", [GEN_ESTABLISHED] = "established", [GEN_NEW] = "new", [GEN_LIVES] = "lives"};
 	for (size_t i = 0; i < RTE_DIM(names); i++)
 		if (strcmp(text, names[i]) == 0)
 			return (enum gen_scenario)i;
@@ -155,6 +168,21 @@ parse_option(struct gen_options *o, int c, const char *name)
 		break;
 	case 'L':
 		o->latency = true;
+		break;
+	case 'x':
+		o->mix = true;
+		break;
+	case 'V':
+		o->vni = (uint32_t)number(name, optarg, 1, (1 << 24) - 1);
+		break;
+	case 'T':
+		o->vtep[1] = address(name, optarg);
+		break;
+	case 'U':
+		o->vtep[0] = address(name, optarg);
+		break;
+	case 'Q':
+		o->rx_queues = (uint16_t)number(name, optarg, 1, 16);
 		break;
 	case 'H':
 		o->hold = true;
@@ -213,6 +241,8 @@ parse(struct gen_options *o, int argc, char **argv)
 				  .seconds = 5,
 				  .warmup = 1,
 				  .wait = 10,
+				  .rx_queues = 1,
+				  .vtep = {RTE_BE32(RTE_IPV4(192, 0, 2, 1)), RTE_BE32(RTE_IPV4(192, 0, 2, 2))},
 				  .descriptors = 1024,
 				  .dst_port = 9,
 				  .vips = 1,
@@ -231,6 +261,8 @@ parse(struct gen_options *o, int argc, char **argv)
 	}
 	if (o->dst_ip == 0)
 		o->dst_ip = o->ip[1];
+	if (o->vni != 0 && o->size > GEN_SIZE_MAX - GEN_TUNNEL_LENGTH)
+		rte_exit(2, "--size: at most %u with --vxlan\n", GEN_SIZE_MAX - GEN_TUNNEL_LENGTH);
 	if (o->scenario == GEN_ESTABLISHED && o->backends > 256)
 		rte_exit(2, "--backends: at most 256 with --scenario=established\n");
 	if (o->scenario == GEN_LIVES && o->latency)

@@ -18,6 +18,9 @@
 #define GEN_SIZE_MIN 64
 #define GEN_SIZE_MAX 1514
 #define GEN_BURST 32
+/* A simple mix as on the Internet: 7 small, 4 middling, 1 as large as --size says. */
+#define GEN_MIX 12
+#define GEN_MIX_KINDS 3
 
 enum gen_scenario {
 	GEN_FLOWS,       /* A's flows to B, each in turn; with `both` the answers, too */
@@ -30,10 +33,10 @@ enum gen_scenario {
 /* Side 0 is A, ethdev 0; side 1 is B, ethdev 1. Addresses and ports in network byte order where they are wide types of
  * the wire. */
 struct gen_options {
-	uint16_t size, descriptors;
+	uint16_t size, descriptors, rx_queues;
 	uint32_t flows, src_ips;
 	double seconds, warmup, rate, wait;
-	bool both, hold;
+	bool both, hold, mix;
 	bool latency; /* stamp frames, see gen_latency.h */
 	struct rte_ether_addr mac[2], gateway[2];
 	uint32_t ip[2];    /* network byte order */
@@ -42,12 +45,30 @@ struct gen_options {
 	enum gen_scenario scenario;
 	uint32_t vips, backends; /* from dst_ip and B's address upwards */
 	uint16_t backend_port;   /* host order */
+	uint32_t vni;            /* of VXLAN at side B; 0: none */
+	uint32_t vtep[2];        /* the switch's and B's tunnel ends, network byte order */
 };
+
+/* Which of the three sizes flow number i has. */
+static inline unsigned int
+gen_mix_kind(uint32_t i)
+{
+	return i % GEN_MIX < 7 ? 0 : i % GEN_MIX < 11 ? 1 : 2;
+}
+
+static inline uint16_t
+gen_mix_size(const struct gen_options *o, unsigned int kind)
+{
+	const uint16_t sizes[GEN_MIX_KINDS] = {64, 594, o->size};
+	return o->mix ? sizes[kind] : o->size;
+}
 
 struct gen_count {
 	uint64_t tx, rx;
 	uint64_t other;        /* received, but not ours: ARP, ND */
-	uint64_t bad;          /* of the ones looked at closely, those with a wrong checksum */
+	uint64_t bad;          /* of the ones looked at closely, those with a wrong checksum or length */
+	uint64_t wrong;        /* of those, the ones that are addressed to somebody else */
+	uint32_t hops;         /* routers that the last of them passed, by its TTL */
 	uint64_t bursts, full; /* tx bursts, and those that the port did not take whole */
 	uint64_t due;          /* frames that the rate asked for, sent or not; 0 without a rate */
 };

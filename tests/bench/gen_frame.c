@@ -8,6 +8,7 @@
 
 #define MAGIC UINT64_C(0x7765667467656e31)
 #define FIRST_PORT 1024
+#define TTL 64
 
 struct frame {
 	struct rte_ether_hdr eth;
@@ -28,23 +29,25 @@ struct flow {
 };
 
 static struct side {
-	uint8_t head[HEAD];
+	uint8_t head[GEN_MIX_KINDS][HEAD];
+	uint16_t size[GEN_MIX_KINDS];
 	struct flow *flow;
 	struct rte_mempool *pool;
 	uint32_t n, next;
-	uint16_t size;
+	bool mix;
+	struct rte_ether_addr mac;
 } sides[2];
 
 static void
-template_init(struct frame *t, const struct gen_options *o, int side)
+template_init(struct frame *t, const struct gen_options *o, int side, uint16_t size)
 {
-	uint16_t ip_len = (uint16_t)(o->size - sizeof(t->eth));
+	uint16_t ip_len = (uint16_t)(size - sizeof(t->eth));
 	*t = (struct frame){
 		.eth = {o->gateway[side], o->mac[side], RTE_BE16(RTE_ETHER_TYPE_IPV4)},
 		.ip = {.version_ihl = RTE_IPV4_VHL_DEF,
 		       .total_length = rte_cpu_to_be_16(ip_len),
 		       .fragment_offset = RTE_BE16(RTE_IPV4_HDR_DF_FLAG),
-		       .time_to_live = 64,
+		       .time_to_live = TTL,
 		       .next_proto_id = IPPROTO_UDP},
 		.udp = {.dgram_len = rte_cpu_to_be_16((uint16_t)(ip_len - sizeof(t->ip)))},
 		.magic = MAGIC,
@@ -76,6 +79,12 @@ buffer_init(struct rte_mempool *pool, void *whole, void *obj, unsigned int i)
 	memcpy((char *)m->buf_addr + RTE_PKTMBUF_HEADROOM, whole, GEN_SIZE_MAX);
 }
 
+static inline unsigned int
+kind_of(const struct side *s, uint32_t flow)
+{
+	return s->mix ? gen_mix_kind(flow) : 0;
+}
+
 static int
 side_init(struct side *s, const struct gen_options *o, int side, struct rte_mempool *pool)
 {
@@ -86,13 +95,21 @@ side_init(struct side *s, const struct gen_options *o, int side, struct rte_memp
 	memset(&whole, 0, sizeof(whole));
 	for (unsigned int i = sizeof(struct frame); i < sizeof(whole); i++)
 		whole.bytes[i] = (uint8_t)(i * 7);
-	template_init(&whole.frame, o, side);
-	*s = (struct side){.n = o->flows, .size = o->size, .pool = pool, .flow = calloc(o->flows, sizeof(*s->flow))};
+	*s = (struct side){.n = o->flows,
+			   .pool = pool,
+			   .mix = o->mix,
+			   .mac = o->mac[side],
+			   .flow = calloc(o->flows, sizeof(*s->flow))};
 	if (s->flow == NULL)
 		return -1;
-	for (uint32_t i = 0; i < s->n; i++)
-		flow_init(&s->flow[i], o, side, i, &whole.frame);
-	memcpy(s->head, &whole, HEAD);
+	for (unsigned int kind = 0; kind < GEN_MIX_KINDS; kind++) {
+		s->size[kind] = gen_mix_size(o, kind);
+		template_init(&whole.frame, o, side, s->size[kind]);
+		memcpy(s->head[kind], &whole, HEAD);
+		for (uint32_t i = 0; i < s->n; i++)
+			if (kind_of(s, i) == kind)
+				flow_init(&s->flow[i], o, side, i, &whole.frame);
+	}
 	/* Every buffer once, so that a send writes the head only. */
 	rte_mempool_obj_iter(pool, buffer_init, &whole);
 	return 0;
@@ -121,18 +138,19 @@ make(int side, struct rte_mbuf **m, unsigned int n)
 		return 0;
 	for (unsigned int i = 0; i < n; i++) {
 		const struct flow *flow = &s->flow[s->next];
+		unsigned int kind = kind_of(s, s->next);
 		if (++s->next == s->n)
 			s->next = 0;
 		struct frame *p = rte_pktmbuf_mtod(m[i], struct frame *);
-		memcpy(p, s->head, HEAD);
+		memcpy(p, s->head[kind], HEAD);
 		p->ip.src_addr = flow->src;
 		p->ip.dst_addr = flow->dst;
 		p->ip.hdr_checksum = flow->ip_sum;
 		p->udp.src_port = flow->sport;
 		p->udp.dst_port = flow->dport;
 		p->udp.dgram_cksum = flow->udp_sum;
-		m[i]->data_len = s->size;
-		m[i]->pkt_len = s->size;
+		m[i]->data_len = s->size[kind];
+		m[i]->pkt_len = s->size[kind];
 	}
 	return n;
 }
@@ -162,8 +180,12 @@ take(int side, struct rte_mbuf **m, unsigned int n, struct gen_count *count)
 	count->rx += ours;
 	count->other += n - ours;
 	/* One of each burst is looked at closely: enough to notice, too few to slow us down. */
-	if (is_ours(m[0]))
+	if (is_ours(m[0])) {
+		const struct frame *p = rte_pktmbuf_mtod(m[0], const struct frame *);
 		count->bad += !is_right(m[0]);
+		count->wrong += !rte_is_same_ether_addr(&p->eth.dst_addr, &sides[side].mac);
+		count->hops = TTL - p->ip.time_to_live;
+	}
 	rte_pktmbuf_free_bulk(m, n);
 }
 

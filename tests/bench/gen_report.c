@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gen.h"
+#include "gen_tunnel.h"
 
 #include <inttypes.h>
 
@@ -8,8 +9,10 @@
 static void
 print_side(FILE *f, const char *name, const struct gen_count *c)
 {
-	fprintf(f, "\"%s\":{\"tx\":%" PRIu64 ",\"rx\":%" PRIu64 ",\"other\":%" PRIu64 ",\"badChecksums\":%" PRIu64 "}",
-		name, c->tx, c->rx, c->other, c->bad);
+	fprintf(f,
+		"\"%s\":{\"tx\":%" PRIu64 ",\"rx\":%" PRIu64 ",\"other\":%" PRIu64 ",\"badChecksums\":%" PRIu64
+		",\"wrong\":%" PRIu64 ",\"hops\":%u}",
+		name, c->tx, c->rx, c->other, c->bad, c->wrong, c->hops);
 }
 
 static void
@@ -50,6 +53,8 @@ gen_report(FILE *f, const struct gen_options *o, const struct gen_result *r)
 		fprintf(f, "\"rate\":%.4f,\"due\":%" PRIu64 ",", o->rate, r->side[0].due + r->side[1].due);
 	if (o->latency)
 		print_latency(f, &r->latency);
+	if (o->vni != 0)
+		fprintf(f, "\"outerPorts\":%u,", gen_tunnel_source_ports());
 	print_side(f, "a", &r->side[0]);
 	fputc(',', f);
 	print_side(f, "b", &r->side[1]);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gen.h"
+#include "gen_tunnel.h"
 
 #include <inttypes.h>
 
@@ -15,7 +16,7 @@
 
 struct side {
 	uint16_t port, peer;
-	bool sends;
+	bool sends, tunnel;
 	struct rte_mempool *pool;
 	struct rte_mbuf *pending[GEN_BURST]; /* made, but not taken by the port yet */
 	unsigned int first, n_pending;
@@ -24,6 +25,7 @@ struct side {
 };
 
 static struct side sides[2];
+static uint16_t rx_queues;
 static const struct gen_traffic *traffic;
 static struct rte_mempool *rx_pool;
 static struct gen_cost tx_cost, rx_cost;
@@ -57,10 +59,11 @@ static int
 open_port(uint16_t port, const struct gen_options *o)
 {
 	struct rte_eth_conf conf = {0};
-	int rc = rte_eth_dev_configure(port, 1, 1, &conf);
+	int rc = rte_eth_dev_configure(port, o->rx_queues, 1, &conf);
 	if (rc < 0)
 		return fail(port, "configure", rc);
-	rc = rte_eth_rx_queue_setup(port, 0, o->descriptors, SOCKET_ID_ANY, NULL, rx_pool);
+	for (uint16_t q = 0; rc == 0 && q < o->rx_queues; q++)
+		rc = rte_eth_rx_queue_setup(port, q, o->descriptors, SOCKET_ID_ANY, NULL, rx_pool);
 	if (rc == 0)
 		rc = rte_eth_tx_queue_setup(port, 0, o->descriptors, SOCKET_ID_ANY, NULL);
 	if (rc < 0)
@@ -104,10 +107,13 @@ gen_open(const struct gen_options *o)
 		*s = (struct side){.port = i, .peer = !i, .sends = i == 0 || o->both || o->scenario != GEN_FLOWS};
 		s->pool = rte_pktmbuf_pool_create(i == 0 ? "tx-a" : "tx-b", TX_BUFFERS + o->descriptors, CACHE, 0,
 						  RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+		s->tunnel = i == 1 && o->vni != 0;
 		if (rx_pool == NULL || s->pool == NULL)
 			return fail(i, "buffers", -rte_errno);
 	}
 	latency = o->latency;
+	rx_queues = o->rx_queues;
+	gen_tunnel_init(o, sides[1].pool);
 	traffic = o->scenario == GEN_FLOWS ? &gen_flows : &gen_services;
 	if (traffic->init(o, (struct rte_mempool *const[2]){sides[0].pool, sides[1].pool}) < 0)
 		return fail(0, "flows", -ENOMEM);
@@ -143,6 +149,10 @@ send_burst(struct side *s)
 		s->due = (now - s->due > 8 * s->interval ? now : s->due) + s->interval;
 		s->count.due += GEN_BURST;
 	}
+	if (s->tunnel && !gen_tunnel_knows_peer(s->port))
+		return 0;
+	if (!s->sends)
+		return 0;
 	if (s->n_pending == 0) {
 		s->first = 0;
 		s->n_pending = traffic->make((int)(s - sides), s->pending, GEN_BURST);
@@ -150,6 +160,8 @@ send_burst(struct side *s)
 			return 0;
 		if (latency)
 			gen_latency_stamp(s->pending, s->n_pending, rte_rdtsc());
+		if (s->tunnel)
+			gen_tunnel_wrap(s->pending, s->n_pending);
 	}
 	unsigned int sent = rte_eth_tx_burst(s->port, 0, &s->pending[s->first], (uint16_t)s->n_pending);
 	s->first += sent;
@@ -164,12 +176,17 @@ static inline unsigned int
 receive(struct side *s)
 {
 	struct rte_mbuf *m[RX_BURST];
-	unsigned int n = rte_eth_rx_burst(s->port, 0, m, RX_BURST);
+	unsigned int n = 0;
+	/* A switch with a queue for each of its threads sends at one of them. */
+	for (uint16_t q = 0; q < rx_queues && n == 0; q++)
+		n = rte_eth_rx_burst(s->port, q, m, RX_BURST);
 	if (n == 0)
 		return 0;
 	uint64_t now = latency ? rte_rdtsc() : 0;
 	for (unsigned int i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(m[i], void *));
+	if (s->tunnel && (n = gen_tunnel_unwrap(s->port, m, n, &s->count)) == 0)
+		return 0;
 	if (latency)
 		gen_latency_note(m, n, now);
 	traffic->take((int)(s - sides), m, n, &s->count);
@@ -195,7 +212,7 @@ run_for(double seconds, bool send)
 	while (now < end && !gen_stopped()) {
 		for (int i = 0; i < 2; i++) {
 			struct side *s = &sides[i];
-			if (send && s->sends)
+			if (send && (s->sends || s->tunnel))
 				now = note_cost(&tx_cost, send_burst(s), now);
 			now = note_cost(&rx_cost, receive(&sides[s->peer]), now);
 		}

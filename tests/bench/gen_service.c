@@ -23,12 +23,15 @@ static struct {
 	struct flow_plan plan;
 	enum gen_scenario scenario;
 	bool opening;
-	struct flow_side side[2];
+	struct flow_side side[2][GEN_MIX_KINDS];
+	bool mix;
 	struct rte_mempool *pool[2];
 	struct answers answers[2];
 	uint64_t random[2];
 	uint32_t next;
 	uint8_t *served_by; /* of a flow: its backend's number */
+	uint8_t *open;      /* of a flow, a bit: its first packet was answered */
+	uint32_t waiting;   /* flows in the opening */
 	struct gen_lives lives;
 } svc;
 
@@ -56,6 +59,7 @@ static int
 init(const struct gen_options *o, struct rte_mempool *const pool[2])
 {
 	svc.scenario = o->scenario;
+	svc.mix = o->mix;
 	svc.opening = o->scenario == GEN_ESTABLISHED;
 	svc.plan = (struct flow_plan){.flows = o->flows,
 				      .client = rte_be_to_cpu_32(o->ip[0]),
@@ -65,7 +69,6 @@ init(const struct gen_options *o, struct rte_mempool *const pool[2])
 				      .backends = o->backends,
 				      .vip_port = o->dst_port,
 				      .backend_port = o->backend_port,
-				      .size = o->size,
 				      .protocol = o->scenario == GEN_LIVES ? IPPROTO_TCP : IPPROTO_UDP,
 				      .client_mac = o->mac[0],
 				      .backend_mac = o->mac[1],
@@ -73,11 +76,15 @@ init(const struct gen_options *o, struct rte_mempool *const pool[2])
 	for (int i = 0; i < 2; i++) {
 		svc.pool[i] = pool[i];
 		svc.random[i] = 88172645463325252ull + (uint64_t)i;
-		flow_side_init(&svc.side[i], &svc.plan, i);
+		for (unsigned int kind = 0; kind < GEN_MIX_KINDS; kind++) {
+			svc.plan.size = gen_mix_size(o, kind);
+			flow_side_init(&svc.side[i][kind], &svc.plan, i);
+		}
 		rte_mempool_obj_iter(pool[i], fill, NULL);
 	}
 	svc.served_by = calloc(o->flows, 1);
-	return svc.served_by != NULL ? 0 : -1;
+	svc.open = calloc(o->flows / 8 + 1, 1);
+	return svc.served_by != NULL && svc.open != NULL ? 0 : -1;
 }
 
 static void
@@ -87,24 +94,68 @@ fini(void)
 		while (svc.answers[i].n > 0)
 			rte_pktmbuf_free(svc.answers[i].m[(svc.answers[i].first + --svc.answers[i].n) % ANSWERS]);
 	free(svc.served_by);
-	svc.served_by = NULL;
+	free(svc.open);
+	svc.served_by = svc.open = NULL;
+}
+
+static inline const struct flow_side *
+side_of(int side, uint32_t flow)
+{
+	return &svc.side[side][svc.mix ? gen_mix_kind(flow) : 0];
 }
 
 static inline void
 client_frame(struct rte_mbuf *m, uint32_t flow)
 {
 	const struct flow_plan *p = &svc.plan;
-	flow_frame(&svc.side[0], frame_of(m), flow_client(p, flow), flow_vip(p, flow), flow_port(flow), p->vip_port);
-	set_length(m, svc.side[0].size);
+	const struct flow_side *s = side_of(0, flow);
+	flow_frame(s, frame_of(m), flow_client(p, flow), flow_vip(p, flow), flow_port(flow), p->vip_port);
+	set_length(m, s->size);
+}
+
+static inline bool
+is_open(uint32_t flow)
+{
+	return (svc.open[flow / 8] & 1 << flow % 8) != 0;
+}
+
+/* What got lost (a port that was not served yet) is sent once more. */
+static void
+open_again(void)
+{
+	static uint64_t before, moved;
+	uint64_t now = rte_rdtsc();
+	if (svc.lives.opened != before || moved == 0) {
+		before = svc.lives.opened;
+		moved = now;
+	} else if (now - moved > rte_get_tsc_hz() / 4) {
+		svc.next = 0;
+		svc.waiting = 0;
+		moved = now;
+	}
+}
+
+/* As many at a time as no ring loses. */
+static unsigned int
+make_opening(struct rte_mbuf **m, unsigned int n)
+{
+	unsigned int made = 0;
+	open_again();
+	for (; made < n && svc.waiting < WINDOW && svc.next < svc.plan.flows; svc.next++) {
+		if (is_open(svc.next))
+			continue;
+		if ((m[made] = rte_pktmbuf_alloc(svc.pool[0])) == NULL)
+			break;
+		client_frame(m[made++], svc.next);
+		svc.waiting++;
+	}
+	svc.lives.begun += made;
+	return made;
 }
 
 static unsigned int
 make_new(struct rte_mbuf **m, unsigned int n)
 {
-	if (svc.opening) {
-		uint64_t may = WINDOW - (svc.next - svc.lives.opened), left = svc.plan.flows - svc.next;
-		n = (unsigned int)RTE_MIN((uint64_t)n, RTE_MIN(may, left));
-	}
 	if (n == 0 || rte_pktmbuf_alloc_bulk(svc.pool[0], m, n) != 0)
 		return 0;
 	for (unsigned int i = 0; i < n; i++) {
@@ -133,9 +184,10 @@ make_random(int side, struct rte_mbuf **m, unsigned int n)
 			client_frame(m[i], flow[i]);
 			continue;
 		}
-		flow_frame(&svc.side[1], frame_of(m[i]), p->backend + svc.served_by[flow[i]], flow_client(p, flow[i]),
+		const struct flow_side *s = side_of(1, flow[i]);
+		flow_frame(s, frame_of(m[i]), p->backend + svc.served_by[flow[i]], flow_client(p, flow[i]),
 			   p->backend_port, flow_port(flow[i]));
-		set_length(m[i], svc.side[1].size);
+		set_length(m[i], s->size);
 	}
 	return n;
 }
@@ -159,7 +211,9 @@ make(int side, struct rte_mbuf **m, unsigned int n)
 		return make_random(side, m, n);
 	/* What goes on comes before what begins. */
 	unsigned int k = make_answers(side, m, n);
-	return side == 0 && k < n ? k + make_new(m + k, n - k) : k;
+	if (side == 1 || k == n)
+		return k;
+	return k + (svc.opening ? make_opening(m + k, n - k) : make_new(m + k, n - k));
 }
 
 static void
@@ -179,14 +233,20 @@ opened(int side, struct rte_mbuf *m)
 {
 	uint8_t *frame = frame_of(m);
 	uint32_t flow = flow_of(&svc.plan, frame, side == 1);
-	if (flow >= svc.plan.flows || side == 0) {
-		svc.lives.opened += side == 0;
+	if (flow >= svc.plan.flows || !flow_is_translated(&svc.plan, frame, side)) {
 		rte_pktmbuf_free(m);
 		return;
 	}
-	svc.served_by[flow] = (uint8_t)(flow_destination(frame) - svc.plan.backend);
-	flow_turn(frame);
-	answer_later(side, m);
+	if (side == 1) {
+		svc.served_by[flow] = (uint8_t)(flow_destination(frame) - svc.plan.backend);
+		flow_turn(frame);
+		answer_later(side, m);
+		return;
+	}
+	svc.waiting -= svc.waiting > 0;
+	svc.lives.opened += !is_open(flow);
+	svc.open[flow / 8] |= (uint8_t)(1 << flow % 8);
+	rte_pktmbuf_free(m);
 }
 
 static void
@@ -216,8 +276,11 @@ take(int side, struct rte_mbuf **m, unsigned int n, struct gen_count *count)
 	bool keep = svc.opening || svc.scenario == GEN_LIVES;
 	unsigned int ours = 0;
 	/* One of each burst is looked at closely, before it is turned into an answer. */
-	if (flow_is_ours(&svc.plan, frame_of(m[0]), m[0]->data_len))
+	if (flow_is_ours(&svc.plan, frame_of(m[0]), m[0]->data_len)) {
 		count->bad += !flow_frame_is_right(frame_of(m[0]), m[0]->data_len);
+		count->wrong += !flow_is_translated(&svc.plan, frame_of(m[0]), side);
+		count->hops = flow_hops(frame_of(m[0]));
+	}
 	for (unsigned int i = 0; i < n; i++) {
 		bool is_ours = flow_is_ours(&svc.plan, frame_of(m[i]), m[i]->data_len);
 		ours += is_ours;
@@ -236,21 +299,10 @@ take(int side, struct rte_mbuf **m, unsigned int n, struct gen_count *count)
 		rte_pktmbuf_free_bulk(m, n);
 }
 
-/* A port that was not served yet may have lost some of the first: whoever is open already is opened once more. */
 static bool
 ready(void)
 {
-	static uint64_t before, moved;
 	svc.opening = svc.opening && svc.lives.opened < svc.plan.flows;
-	uint64_t now = rte_rdtsc();
-	if (svc.lives.opened != before) {
-		before = svc.lives.opened;
-		moved = now;
-	} else if (svc.opening && now - moved > rte_get_tsc_hz() / 4) {
-		svc.next = 0;
-		svc.lives.opened = 0;
-		moved = now;
-	}
 	return !svc.opening;
 }
 
