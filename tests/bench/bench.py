@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weft measured: beside dpdk-testpmd (forward.py), and as its tables grow (state.py). Called by scripts/bench.
+"""Weft measured: beside others (compare.py, forward.py), and as its tables grow (state.py). Called by scripts/bench.
 
 Two cores: the generator (weft-gen) has the first of the process's cpuset, the switch under test the second. No machine forwards
 at one rate twice, so numbers are medians over runs that take turns, each with fresh processes. Where the generator is the limit,
@@ -12,10 +12,13 @@ import shutil
 import signal
 import sys
 
+import compare
 import forward
 import latency
 import ndr
+import scenarios
 import state
+import subjects
 from switch import KINDS, Hugepages, LabError
 
 
@@ -54,11 +57,32 @@ def common_options():
     return p
 
 
+def choose(parser, args):
+    """The scenarios that were asked for."""
+    names = [s.name for s in scenarios.SCENARIOS]
+    for name in args.scenarios or []:
+        if name not in names:
+            parser.error(f"--scenarios: {name!r} is none of {', '.join(dict.fromkeys(names))}")
+    args.scenarios = [s for s in scenarios.SCENARIOS if s.name in (args.scenarios or names) and (not args.flows or s.flows in args.flows)]
+    if args.quick:
+        args.repeat, args.seconds, args.warmup, args.ports = 1, 1, 0.5, args.ports[:1]
+        args.scenarios = [s for s in args.scenarios if s.flows < 10**6]
+
+
 def parse():
     p = argparse.ArgumentParser(prog="scripts/bench", description="What Weft can do: beside others on the same ports, with the same generator, in the "
                                 "same run; and as connections, services and rules become many.")
     common = common_options()
     sub = p.add_subparsers(dest="what", required=True)
+    c = sub.add_parser("compare", parents=[common], help="every scenario, beside every peer (this is what scripts/bench does without arguments)",
+                       description=compare.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(dict.fromkeys(s.name for s in scenarios.SCENARIOS))
+    c.add_argument("--scenarios", action="append", metavar="NAME", help=f"of {' | '.join(names)}; may be given often (all)")
+    c.add_argument("--flows", type=lambda t: [int(float(n)) for n in t.split(",")], help="only with so many connections (all)")
+    c.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
+    c.add_argument("--subjects", type=words(subjects.table()), default=list(subjects.table()), help=f"of {','.join(subjects.table())} (all)")
+    c.add_argument("--quick", action="store_true", help="one run of a second of each, over memif, without a million connections: some minutes")
+    c.set_defaults(run=compare.compare, megabytes=compare.megabytes)
     beside = argparse.ArgumentParser(add_help=False)
     beside.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
     beside.add_argument("--flows", type=int, default=10000, help="UDP flows (%(default)s)")
@@ -83,7 +107,9 @@ def parse():
     s.add_argument("--ports", type=words(state.PORTS), default=list(state.PORTS), help="of memif,in-process: for row new (both)")
     s.add_argument("--patches", type=int, default=200, help="of each patch in row scale (%(default)s)")
     s.set_defaults(repeat=3, run=state.state, megabytes=state.megabytes)
-    args = p.parse_args()
+    args = p.parse_args(sys.argv[1:] or ["compare"])
+    if args.what == "compare":
+        choose(p, args)
     if args.repeat < 1 or not args.build:
         p.error("--repeat must be 1 or more, --build a folder")
     return args

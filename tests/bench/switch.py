@@ -143,7 +143,8 @@ class Weft:
     """The switch with ports a and b of a kind, and whatever more is applied."""
     name = "weft"
 
-    def __init__(self, lab, args, kind, core, connections, workers="", limits=""):
+    def __init__(self, lab, args, kind, core, connections, workers="", limits="", uplink=None):
+        """`uplink`: the node's address with its network; port b is then a NIC of the kind that carries the underlay, not a pod's port."""
         self.lab = lab
         lab.start_switch(f'workers = {{ cores = [ {core[1]} ]; control_core = {core[0]}; {workers} }};\n'
                          f'memory = {{ hugepages = "{"yes" if args.hugepages else "no"}"; megabytes = 256; mbufs = 32768; }};\n'
@@ -154,6 +155,9 @@ class Weft:
             port = {"kind": "Port", "name": side, "type": KINDS[kind], "socket": f"{side}.sock", "role": "server"}
             if kind == "memif":
                 port.update(id=0, ringSize=RING)
+            if uplink and side == "b":
+                vdev = memif_vdev(1, sockets(lab)[1], "server") if kind == "memif" else f"--vdev=net_vhost1,iface={sockets(lab)[1]}"
+                port = {"kind": "Port", "name": side, "type": "nic", "device": vdev.split("=", 1)[1], "uplink": True, "ips": [uplink]}
             self.ports.append(port)
 
     def apply(self, *objects):
@@ -186,15 +190,17 @@ class Weft:
         return cycles * self.share / packets if packets else None
 
 
-def start_generator(lab, args, kind, core, options, flags=()):
-    """weft-gen at the switch's sockets."""
+def start_generator(lab, args, kind, core, options, flags=(), listens=False):
+    """weft-gen at the switch's sockets; `listens`: they are its own, and the switch comes to them."""
     paths = sockets(lab)
     for path in paths:
-        wait_for(path, lambda: os.path.exists(path), 10)
+        if not listens:
+            wait_for(path, lambda: os.path.exists(path), 10)
     if kind == "memif":
         vdevs = [memif_vdev(i, path, "client") for i, path in enumerate(paths)]
     else:
-        vdevs = [f"--vdev=net_virtio_user{i},path={path},mac={mac},queue_size={RING}" for i, (path, mac) in enumerate(zip(paths, MACS))]
+        server = ",server=1" if listens else ""
+        vdevs = [f"--vdev=net_virtio_user{i},path={path},mac={mac},queue_size={RING}{server}" for i, (path, mac) in enumerate(zip(paths, MACS))]
     options = dict({"a-mac": MACS[0], "b-mac": MACS[1], "gateway-mac": GATEWAY_MAC, "descriptors": RING, "size": args.size, "rate": args.rate}, **options)
     gen = Process(lab, "gen", [os.path.join(lab.build, "tests", "weft-gen"), *eal(lab, "gen", f"0@{core[0]}", args.hugepages, 96), *vdevs, "--", "--hold",
                   *flags, *[f"--{k}={v}" for k, v in options.items()]], stdin=subprocess.PIPE)
