@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """scripts/bench compare: every scenario side by side: the subjects take turns, each run with fresh processes; medians with their spread.
+A ratio is the median of the rounds' ratios, as a machine changes its pace more between rounds than within one.
 
 A run counts only when the job was done: what arrives at the far side is addressed as it must be (translated, one hop further, in the right
 tunnel), with right checksums, and the subject says that it tracks as many connections as were opened.
@@ -15,8 +16,8 @@ import subjects
 from objects import TIMEOUT
 from switch import PUSHED, Bench, LabError, median, report_of, rounded, say, table, wait_for
 
-COLUMNS = ("scenario", "port", "size", "flows", "weft_mpps", "weft_spread", "peer", "peer_mpps", "peer_spread", "ratio", "cycles_per_packet",
-           "peer_cycles_per_packet", "cycles_ratio", "loss", "peer_loss", "changes_per_second")
+COLUMNS = ("scenario", "port", "size", "flows", "weft_mpps", "weft_spread", "peer", "peer_mpps", "peer_spread", "ratio", "ratio_spread", "cycles_per_packet",
+           "peer_cycles_per_packet", "cycles_ratio", "cycles_ratio_spread", "loss", "peer_loss", "changes_per_second")
 MOST_LOST = 0.5
 
 
@@ -60,6 +61,12 @@ def spread(runs, key="mpps"):
     return round((max(values) - min(values)) / 2 / middle, 3) if middle else None
 
 
+def paired(mine, theirs, key):
+    """Median and spread of the ratios of the rounds: a machine that changes its pace between rounds changes both."""
+    ratios = [{"ratio": m[key] / t[key]} for m, t in zip(mine, theirs) if m[key] and t[key]]
+    return rounded(median(ratios, "ratio"), 3), spread(ratios, "ratio")
+
+
 def row(args, kind, scenario, weft, peer, runs):
     mine, cycles = median(weft, "mpps"), median(weft, "switchCycles")
     out = {"scenario": scenario.name, "port": kind, "size": scenario.size, "mix": scenario.mix, "flows": scenario.flows, "rules": scenario.rules,
@@ -70,9 +77,10 @@ def row(args, kind, scenario, weft, peer, runs):
            "hugepages": bool(args.hugepages)}
     if runs:
         theirs, their_cycles = median(runs, "mpps"), median(runs, "switchCycles")
-        out.update({"peer_mpps": rounded(theirs, 3), "ratio": rounded(mine / theirs if theirs else None, 3),
-                    "peer_cycles_per_packet": rounded(their_cycles, 1),
-                    "cycles_ratio": rounded(their_cycles / cycles if cycles and their_cycles else None, 3),
+        ratio, ratio_spread = paired(weft, runs, "mpps")
+        cycles_ratio, cycles_ratio_spread = paired(runs, weft, "switchCycles")
+        out.update({"peer_mpps": rounded(theirs, 3), "ratio": ratio, "ratio_spread": ratio_spread, "peer_cycles_per_packet": rounded(their_cycles, 1),
+                    "cycles_ratio": cycles_ratio, "cycles_ratio_spread": cycles_ratio_spread,
                     "peer_loss": rounded(median(runs, "loss"), 6), "peer_spread": spread(runs), "peer_cycles_spread": spread(runs, "switchCycles"),
                     "peer_limit": limit(runs), "peer_runs": [rounded(r["mpps"], 3) for r in runs],
                     "peer_cycles_runs": [rounded(r["switchCycles"], 1) for r in runs]})

@@ -12,7 +12,7 @@ import job
 import switch
 from lab import Process, sh, wait_for
 from objects import TIMEOUT
-from subjects import Subject
+from subjects import Share, Subject
 from switch import GATEWAY_MAC, MACS, RING, LabError
 
 DAEMON = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
@@ -143,14 +143,16 @@ class Ovs(Subject):
         return int(self.appctl("dpctl/ct-get-nconns").split()[-1])
 
     def start_counting(self):
+        self.share = Share(self.process, self.args.cores[1])
         self.appctl("dpif-netdev/pmd-stats-clear")
 
     def cycles(self):
         if self.scenario.service:
             self.tracked = self.used_connections()
+        share = self.share.value()
         pmd = self.appctl("dpif-netdev/pmd-stats-show").split("main thread")[0]
         m = re.search(r"avg processing cycles per packet: ([\d.]+)", pmd)
-        return float(m.group(1)) if m else None
+        return float(m.group(1)) * share if m else None
 
     def check(self, report):
         super().check(report)
