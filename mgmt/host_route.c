@@ -147,10 +147,10 @@ sync_routes(struct mgmt *m, bool anew)
 {
 	struct wanted w;
 	uint32_t kept = 0;
-	if (anew) {
+	if (anew)
 		__atomic_store_n(&m->routes_lost, false, __ATOMIC_RELAXED);
-		forget_warnings(m);
-	}
+	/* What failed is tried again in any case. */
+	forget_warnings(m);
 	wanted_routes(m, &w);
 	for (uint32_t i = 0; i < m->n_routes; i++)
 		/* A device that is gone has taken its routes with it. */

@@ -358,6 +358,10 @@ TEST_F(HostRoutes, ARouteOfARemoteThatIsTakenIsItsWarning)
 	apply(network + "," + host + R"(,{"kind":"Remote","name":"r","network":"default","vtep":"192.0.2.2","prefixes":["10.244.2.0/24"]})");
 	EXPECT_EQ(value("get", R"({"kind":"Remote","name":"r"})", {"object", "status", "warnings"}),
 		  R"(["the host has no route to 10.244.2.0/24 by weft0: another device has the prefix"])");
+	state.other_routes.clear();
+	apply(R"({"kind":"Remote","name":"s","network":"default","vtep":"192.0.2.3","prefixes":["10.244.3.0/24"]})");
+	EXPECT_EQ(state.routes.count("10.244.2.0/24"), 1u) << "it is tried again with the next change";
+	EXPECT_EQ(value("get", R"({"kind":"Remote","name":"r"})", {"object", "status", "warnings"}), "nothing");
 }
 
 TEST_F(HostRoutes, OtherPortsAreNotAsked)
