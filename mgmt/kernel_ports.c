@@ -269,17 +269,22 @@ change(struct kernel_ports *k, const struct port_set *want, struct port_set *now
 }
 
 int
-kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e)
+kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const struct port_set *may, const struct port_set *keep,
+		 struct error *e)
 {
 	if (is_empty(must) && is_empty(may) && is_empty(&k->ours) && k->range_set[0] == '\0')
 		return 0;
-	struct port_set want, now;
+	struct port_set want, leaving = {{0}}, now;
 	unite(must, may, &want);
+	if (keep != NULL)
+		without(keep, &want, &leaving);
+	unite(&want, &leaving, &want);
 	int rc = change(k, &want, &now, e);
 	if (rc == 0 && !port_set_covers(&now, must))
 		rc = error_set(e, -EIO, CANNOT, "it is not there when read back");
 	if (rc < 0)
 		return is_empty(must) ? 0 : rc; /* on the others nothing depends */
+	without(&now, &leaving, &now);
 	rc = leave_enough(k, is_empty(must) ? NULL : &now, e);
 	record(k, &k->ours);
 	return rc;

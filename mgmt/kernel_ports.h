@@ -36,9 +36,12 @@ struct kernel_ports {
  * boot id. */
 void kernel_ports_init(struct kernel_ports *k, const char *sysctl_dir, const char *state_dir, const char *boot);
 
-/* Make the reservation cover `must` and, as far as that goes, `may`; take back what is in neither. -errno and *e (may
- * be NULL) when `must` is not covered. */
-int kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e);
+/*
+ * Make the reservation cover `must` and, as far as that goes, `may`; take back what is in neither, but for what is in `keep` (may be NULL): of
+ * ours, and to go soon, so that the kernel's share is measured without it. -errno and *e (may be NULL) when `must` is not covered.
+ */
+int kernel_ports_set(struct kernel_ports *k, const struct port_set *must, const struct port_set *may, const struct port_set *keep,
+		     struct error *e);
 
 /* Whether kernel_ports_set would do. Changes nothing. */
 int kernel_ports_check(const struct kernel_ports *k, const struct port_set *must, const struct port_set *may, struct error *e);

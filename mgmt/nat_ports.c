@@ -76,14 +76,24 @@ claim_node_ports(struct nat_claims *c, const struct object *o)
 	}
 }
 
-/* What the objects of now want, and (b not NULL) what those of the batch will. */
+static bool
+is_replaced(const struct batch *b, const struct object *o)
+{
+	for (uint32_t i = 0; b != NULL && i < b->n; i++)
+		if (b->v[i].old == o)
+			return true;
+	return false;
+}
+
+/* What the objects want, those of now or (b not NULL) those after the batch. */
 static void
 collect(struct nat_claims *c, const struct mgmt *m, const struct batch *b)
 {
 	memset(c, 0, sizeof(*c));
 	c->at = -1;
 	for (uint32_t i = 0; i < m->index.n[KIND_NETWORK]; i++)
-		claim_network(c, m, b, m->index.v[KIND_NETWORK][i], -1);
+		if (!is_replaced(b, m->index.v[KIND_NETWORK][i]))
+			claim_network(c, m, b, m->index.v[KIND_NETWORK][i], -1);
 	for (uint32_t i = 0; b != NULL && i < b->n; i++)
 		if (b->v[i].next != NULL && b->v[i].next->kind == KIND_NETWORK)
 			claim_network(c, m, b, b->v[i].next, b->v[i].at);
@@ -132,12 +142,10 @@ batch_concerns(const struct batch *b)
 
 /* What could not be had before is no fault of a batch that asks for no more of it: nat_ports_settle says so. */
 static int
-refuse(const struct mgmt *m, const struct nat_claims *c, int rc, struct error *why, struct rpc_error *e)
+refuse(const struct nat_claims *before, const struct nat_claims *c, int rc, struct error *why, struct rpc_error *e)
 {
-	struct nat_claims before;
 	char text[sizeof(why->text)];
-	collect(&before, m, NULL);
-	if (rc == 0 || port_set_covers(&before.must, &c->must))
+	if (rc == 0 || port_set_covers(&before->must, &c->must))
 		return 0;
 	memcpy(text, why->text, sizeof(text));
 	error_at(why, rc, "masquerade.portRange", "%s", text);
@@ -147,23 +155,26 @@ refuse(const struct mgmt *m, const struct nat_claims *c, int rc, struct error *w
 int
 nat_ports_check(const struct mgmt *m, const struct batch *b, struct rpc_error *e)
 {
-	struct nat_claims c;
+	struct nat_claims before, c;
 	struct error why;
 	if (!batch_concerns(b))
 		return 0;
+	collect(&before, m, NULL);
 	collect(&c, m, b);
-	return refuse(m, &c, kernel_ports_check(&m->kernel_ports, &c.must, &c.may, &why), &why, e);
+	return refuse(&before, &c, kernel_ports_check(&m->kernel_ports, &c.must, &c.may, &why), &why, e);
 }
 
 int
 nat_ports_reserve(struct mgmt *m, const struct batch *b, struct rpc_error *e)
 {
-	struct nat_claims c;
+	struct nat_claims before, c;
 	struct error why;
 	if (!batch_concerns(b))
 		return 0;
+	collect(&before, m, NULL);
 	collect(&c, m, b);
-	return refuse(m, &c, kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why), &why, e);
+	/* Until the batch is published, what is in force needs its own. */
+	return refuse(&before, &c, kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &before.must, &why), &why, e);
 }
 
 /* A warning of every Network that needs them, and a line in the log when it is news. NULL: all is well. */
@@ -190,7 +201,7 @@ nat_ports_sync(struct mgmt *m)
 	struct error why;
 	char text[sizeof(why.text) + 32];
 	collect(&c, m, NULL);
-	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, &why);
+	int rc = kernel_ports_set(&m->kernel_ports, &c.must, &c.may, NULL, &why);
 	if (rc < 0)
 		snprintf(text, sizeof(text), "masquerade.portRange: %s", why.text);
 	warn(m, rc < 0 ? text : NULL);
@@ -212,5 +223,5 @@ void
 nat_ports_release(struct mgmt *m)
 {
 	static const struct port_set none;
-	kernel_ports_set(&m->kernel_ports, &none, &none, NULL);
+	kernel_ports_set(&m->kernel_ports, &none, &none, NULL, NULL);
 }

@@ -452,6 +452,18 @@ TEST_F(KernelPorts, AFailedChangeLeavesThemAsTheyWere)
 	EXPECT_EQ(read(range), "32768 60999");
 }
 
+TEST_F(KernelPorts, MayMoveToWhereTheyWouldNotFitBesideTheOldOnes)
+{
+	apply(node + "," + host + "," + masquerade(32768, 60999));
+	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(apply(masquerade(10000, 32767)), R"({"epoch":2,"applied":1,"unchanged":0,"deleted":0})");
+	EXPECT_EQ(read(reserved), "9000,10000-32767");
+	EXPECT_EQ(read(range), "32768 60999");
+	state.fail_put["a"] = {-EINVAL, "no"};
+	EXPECT_EQ(apply(masquerade(32768, 60999) + "," + service("a", 30080)), "-32602 objects[1].network: no");
+	EXPECT_EQ(read(reserved), "9000,10000-32767");
+}
+
 TEST_F(KernelPorts, AreCheckedBeforeAnythingIsTouched)
 {
 	const std::string refusal = "-32000 objects[0].masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (32768 60999) would be "

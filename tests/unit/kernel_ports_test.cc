@@ -101,7 +101,7 @@ struct KernelPorts : testing::Test {
 	want(const char *must, const char *may = "")
 	{
 		struct port_set a = set(must), b = set(may);
-		return kernel_ports_set(&k, &a, &b, &e);
+		return kernel_ports_set(&k, &a, &b, nullptr, &e);
 	}
 };
 
@@ -186,7 +186,7 @@ TEST_F(KernelPorts, WhatClosedTheGapsOfALongListIsOurs)
 	for (uint32_t p = 10001; p < 30000; p += 7)
 		port_set_add(&many, (uint16_t)p, (uint16_t)p);
 	write(reserved, "9000");
-	ASSERT_EQ(kernel_ports_set(&k, &none, &many, &e), 0);
+	ASSERT_EQ(kernel_ports_set(&k, &none, &many, nullptr, &e), 0);
 	EXPECT_NE(read(reserved), "9000");
 	ASSERT_EQ(want(""), 0);
 	EXPECT_EQ(read(reserved), "9000");
