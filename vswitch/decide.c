@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* decide(configuration, key) -> verdict, step by step; each step either settles the verdict or leaves it to the next. */
 #include "decide_private.h"
+#include "icmp.h"
 
 static bool
 is_allowed_pair(const struct endpoint *ep, const struct ip *src)
@@ -141,7 +142,7 @@ settle_forward(struct decision *d)
 	v->reply.dport = d->sport;
 	v->reply.net_proto = tuple_net_proto(d->far, d->proto);
 	if (v->nat_first != 0 && asks_echo(d))
-		v->reply.sport = v->reply.dport;
+		v->reply.sport = echo_other(v->reply.dport);
 	/* A pod that reaches itself through a service would answer itself directly: the answer must come back through the
 	 * service, so the virtual address asks in its place. */
 	if (v->service != 0 && ip_equal(&d->dst, &d->src))

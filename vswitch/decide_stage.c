@@ -10,6 +10,7 @@
 
 #include "admit.h"
 #include "decide_stage.h"
+#include "icmp.h"
 #include "policy_note.h"
 #include "segment.h"
 #include "underlay.h"
@@ -122,7 +123,7 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 			  __atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED;
 	key.has_icmp = proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6;
 	if (key.has_icmp) { /* see icmp_key */
-		bool echo = half[0].key.sport == half[0].key.dport;
+		bool echo = echo_key(&half[0].key);
 		uint16_t kind = rte_be_to_cpu_16(half[0].key.sport);
 		key.icmp_type = echo ? (proto == IPPROTO_ICMP ? 8 : 128) : (uint8_t)(kind >> 8);
 		key.icmp_code = echo ? 0 : (uint8_t)kind;
@@ -196,7 +197,7 @@ next_source_port(const struct config *c, const struct verdict *v, struct tuple *
 	uint8_t proto = (uint8_t)reply->net_proto;
 	reply->dport = port;
 	if (proto == IPPROTO_ICMP || proto == IPPROTO_ICMPV6)
-		reply->sport = port;
+		reply->sport = echo_other(port);
 }
 
 static int

@@ -133,11 +133,11 @@ translate_quote_l4(uint8_t *l4, unsigned int room, uint8_t proto, const struct t
 		break;
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
-		if (now[0] == now[1]) { /* echo; nothing else is translated */
-			uint16_t was;
+		if (icmp_is_echo(l4[0], proto == IPPROTO_ICMPV6)) { /* nothing else is translated */
+			uint16_t was, is = echo_identifier(l4[0], proto == IPPROTO_ICMPV6, now);
 			memcpy(&was, l4 + 4, 2);
-			checksum_add(l4 + 2, (proto == IPPROTO_ICMPV6 ? delta : 0) + (uint16_t)~was + now[0]);
-			memcpy(l4 + 4, now, 2);
+			checksum_add(l4 + 2, (proto == IPPROTO_ICMPV6 ? delta : 0) + (uint16_t)~was + is);
+			memcpy(l4 + 4, &is, 2);
 		}
 		break;
 	}

@@ -12,6 +12,7 @@
 #include <weft/offload.h>
 #include <weft/pipeline.h>
 
+#include "icmp.h"
 #include "rewrite.h"
 
 /*
@@ -126,7 +127,7 @@ rewrite_l4(struct burst *b, uint32_t i, const uint16_t ports[2], uint64_t addres
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		if (p->flags & PACKET_ECHO)
-			rewrite_echo(b, i, ports[0], addresses);
+			rewrite_echo(b, i, echo_identifier(p->icmp_type, p->proto == IPPROTO_ICMPV6, ports), addresses);
 		break;
 	}
 }

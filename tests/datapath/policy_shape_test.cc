@@ -257,6 +257,22 @@ TEST_F(Shape, IcmpIsDeniedByIsolationAndNamedByItself)
 	EXPECT_FALSE(ping("web", "db", true));
 }
 
+// A ping opens the way for its answers, and for nothing that the other side asks under the same identifier.
+TEST_F(Shape, APingBackIsAQuestionOfItsOwn)
+{
+	policy(R"("endpoints":["web"])");
+	for (bool v6 : {false, true}) {
+		auto packet = [&](const char *from, const char *to) { return sw.to(from, v6 ? sw.ip6(to) : sw.ip(to)); };
+		sw.send("web", packet("web", "db").echo(0x1234, 1));
+		EXPECT_EQ(sw.take_all("db").size(), 1u);
+		sw.send("db", packet("db", "web").echo(0x1234, 1));
+		EXPECT_TRUE(sw.nothing("web"));
+		sw.send("db", packet("db", "web").icmp(v6 ? 129 : 0, 0, 0x12340001));
+		EXPECT_EQ(sw.take_all("web").size(), 1u);
+	}
+	EXPECT_EQ(sw.drops("policy_ingress"), 2u);
+}
+
 TEST_F(Shape, OtherProtocolsByNumber)
 {
 	policy(R"("endpoints":["db"],"ingress":[{"ports":[{"protocol":50}]}])");
