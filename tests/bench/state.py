@@ -133,6 +133,25 @@ def workers(args):
     return rows
 
 
+GROWTH = {"rules": (10, 1000, 100_000), "services": (16, 1000, 50_000)}
+
+
+def growth(args):
+    """Established connections and new ones as rules and services become many; ratio: to the fewest."""
+    rows = []
+    for what, numbers in GROWTH.items():
+        for fresh in (False, True):
+            first = None
+            for n in numbers:
+                options = {what: n, "new": True, "seconds": args.new_seconds} if fresh else \
+                    {what: n, "flows": 100_000, "seconds": args.seconds, "warmup": args.warmup}
+                r = dict(repeat(args, f"{'new' if fresh else 'established'}, {n:,} {what}", options), scenario=f"growth, {what}")
+                first = first or r
+                key = "connections_per_second" if fresh else "weft_mpps"
+                rows.append(dict(r, ratio=round(r[key] / first[key], 3)))
+    return rows
+
+
 def measure_new(args, protocol, size):
     core, lives = args.cores, protocol == "tcp"
     with Bench(args) as lab:
@@ -211,7 +230,7 @@ def changes(args):
 
 
 PORTS = ("memif", "in-process")
-ROWS = {"established": established, "cycles": cycles, "workers": workers, "new": new, "changes": changes, "scale": scale}
+ROWS = {"established": established, "cycles": cycles, "workers": workers, "growth": growth, "new": new, "changes": changes, "scale": scale}
 
 
 def megabytes(args):
@@ -227,7 +246,7 @@ def state(args):
     if args.json:
         print(json.dumps(rows, indent=1))
         return
-    for columns, kinds in ((COLUMNS, ("established", "workers", "new")), (CHANGES_COLUMNS, ("changes",)), (SCALE_COLUMNS, ("apply", "patch"))):
+    for columns, kinds in ((COLUMNS, ("established", "workers", "new", *(f"growth, {what}" for what in GROWTH))), (CHANGES_COLUMNS, ("changes",)), (SCALE_COLUMNS, ("apply", "patch"))):
         some = [r for r in rows if r["scenario"] in kinds]
         if some:
             table(some, columns)
