@@ -155,10 +155,12 @@ bucket_prefetch(const struct conn_table *t, uint32_t hash)
 	__builtin_prefetch(&t->bucket[home_of(t, hash)]);
 }
 
-void
+uint32_t
 conn_prefetch(const struct conn_table *t, const struct tuple *key)
 {
-	bucket_prefetch(t, conn_hash(t, key));
+	uint32_t hash = conn_hash(t, key);
+	bucket_prefetch(t, hash);
+	return hash;
 }
 
 void

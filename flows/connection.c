@@ -227,12 +227,11 @@ conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n,
 {
 	struct creation c = {
 		.new = n,
-		.hash = {conn_hash(t, &n->orig), conn_hash(t, &n->reply)},
+		.hash = {n->hash[0] != 0 ? n->hash[0] : conn_prefetch(t, &n->orig),
+			 n->hash[1] != 0 ? n->hash[1] : conn_prefetch(t, &n->reply)},
 		.keys = tuple_equal(&n->orig, &n->reply) ? 1 : 2,
 	};
 	*ref = 0;
-	bucket_prefetch(t, c.hash[0]);
-	bucket_prefetch(t, c.hash[1]);
 	int rc = -EAGAIN;
 	bool admitted = false;
 	for (unsigned int i = 0; i < TRIES && rc == -EAGAIN; i++) {

@@ -67,12 +67,15 @@ short_word(const uint8_t *key, size_t len)
 }
 
 /*
- * Two words a product, the last ones overlapping. Both factors are secret: a public one could be made 0 by whoever
- * chooses the key.
+ * A key of four bytes is an id, and is its own hash: ids are given out densely, not chosen by tenants. Others: two
+ * words a product, the last ones overlapping. Both factors are secret: a public one could be made 0 by whoever chooses
+ * the key.
  */
 static inline uint64_t
 hash_key(const uint8_t *key, size_t len)
 {
+	if (len == 4)
+		return short_word(key, len) & UINT32_MAX & pmap_hashing.mask;
 	uint64_t h = pmap_hashing.seed[0] ^ len, s = pmap_hashing.seed[1];
 	if (len < 8) {
 		h = fold(h ^ short_word(key, len), s);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * With 50,000 services, what a new connection needs to know of its own lies in a dozen lines of memory that no cache holds, each
- * found by the one before. Here a burst's lines are fetched together, step by step: what one packet waits for, all have waited for.
+ * With 50,000 services, what a new connection needs to know of its own lies in a dozen lines of memory that no cache
+ * holds, each found by the one before. Here a burst's lines are fetched together, step by step: what one packet waits
+ * for, all have waited for.
  */
 #include <weft/conn.h>
 
@@ -18,7 +19,8 @@ service_warm(const struct service_tables *s, const struct tuple *const t[], unsi
 		return;
 	keys[0] = NULL; /* n > 0, which the compiler does not see */
 	for (unsigned int i = 0; i < n; i++) {
-		key[i] = (struct service_port_key){t[i]->dst, t[i]->net_proto >> 8, t[i]->dport, (uint8_t)t[i]->net_proto, 0};
+		key[i] = (struct service_port_key){t[i]->dst, t[i]->net_proto >> 8, t[i]->dport,
+						   (uint8_t)t[i]->net_proto, 0};
 		keys[i] = &key[i];
 	}
 	pmap_prefetch_burst(&s->port, &service_ports_type, keys, n, value);
@@ -41,7 +43,10 @@ service_warm(const struct service_tables *s, const struct tuple *const t[], unsi
 		__builtin_prefetch(slot[i]);
 	}
 	for (unsigned int i = 0; i < n; i++) {
-		if (slot[i] != NULL)
-			__builtin_prefetch(&((const struct service_port *)value[i])->choice->backends[*slot[i]]);
+		if (slot[i] == NULL)
+			continue;
+		const struct backend *b = &((const struct service_port *)value[i])->choice->backends[*slot[i]];
+		__builtin_prefetch(b);
+		__builtin_prefetch(&b->count); /* where it lies in two lines */
 	}
 }

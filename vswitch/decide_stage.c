@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The slow path around the pure decide(): opening connections, and asking again for those whose decision no longer stands. */
+/* The slow path around the pure decide(): opening connections, and asking again for those whose decision no longer
+ * stands. */
 #include <weft/base.h>
 
 #include <rte_ip.h>
@@ -76,8 +77,8 @@ same_translation(const struct tuple *decided, const struct tuple *carried)
 }
 
 /*
- * The backend is gone for good. The client is told with each packet; as the reset that it gets is a segment of the connection, the connection
- * is over by it, and soon forgotten.
+ * The backend is gone for good. The client is told with each packet; as the reset that it gets is a segment of the
+ * connection, the connection is over by it, and soon forgotten.
  */
 static enum again
 backend_gone(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
@@ -117,7 +118,8 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	key.service = cold->service;
 	key.backend = cold->backend;
 	key.went = half[1].key;
-	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began with a request. */
+	/* It is the conversation that is judged, not this packet of it (which may be an error about it): echo began
+	 * with a request. */
 	uint8_t proto = (uint8_t)half[0].key.net_proto;
 	key.established = (proto == IPPROTO_TCP || proto == IPPROTO_SCTP) &&
 			  __atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED;
@@ -136,14 +138,16 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	decide(b->config, &key, &v);
 	/* Nobody has it, but somebody was allowed to speak for it: is that still so? */
 	const struct hop *back = hop_get(half[1].hop);
-	if (dir == 1 && v.action == VERDICT_DROP && v.from == NULL && back->kind == HOP_PORT && back->port < WEFT_MAX_PORTS) {
+	if (dir == 1 && v.action == VERDICT_DROP && v.from == NULL && back->kind == HOP_PORT &&
+	    back->port < WEFT_MAX_PORTS) {
 		key.source = half[0].dep[0];
 		key.in_port = back->port;
 		decide(b->config, &key, &v);
 	}
 	if (unlikely(v.action != VERDICT_FORWARD && v.drop == DROP_BACKEND_GONE))
 		return backend_gone(w, b, i, &v);
-	/* What was asked for is nobody's of ours any more: the host's, but an answer to it is what its sender says on his own account. */
+	/* What was asked for is nobody's of ours any more: the host's, but an answer to it is what its sender says on
+	 * his own account. */
 	bool over = v.action == VERDICT_PASS && dir == 1;
 	if (over || (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key))) {
 		conn_remove(w->conns, w->id, p->ref);
@@ -187,7 +191,8 @@ may_open(const struct worker *w, const struct packet *p, const struct verdict *v
 
 /* Another source port (or echo identifier) for the side that was translated to. */
 static void
-next_source_port(const struct config *c, const struct verdict *v, struct tuple *reply, uint32_t hash, unsigned int attempt)
+next_source_port(const struct config *c, const struct verdict *v, struct tuple *reply, uint32_t hash,
+		 unsigned int attempt)
 {
 	uint16_t port = rte_cpu_to_be_16((uint16_t)(32768 + ((hash + attempt * 7919u) & 0x7fff)));
 	if (v->nat_first != 0)
@@ -201,7 +206,7 @@ next_source_port(const struct config *c, const struct verdict *v, struct tuple *
 }
 
 static int
-open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v, uint32_t reply_hash)
 {
 	struct packet *p = &b->p[i];
 	struct conn_new n = {
@@ -212,6 +217,7 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 		.service = v->service,
 		.backend = v->backend,
 		.owner = v->owner,
+		.hash = {p->hash, reply_hash},
 	};
 	segment_read(b, i, &n.tcp);
 	for (int d = 0; d < 2; d++) {
@@ -219,7 +225,9 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 		n.stamp[d] = stamp_for(b, generation_sum(v->dep[d]));
 	}
 	int rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
-	bool has_ports = p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP || p->flags & PACKET_ECHO;
+	bool has_ports = p->proto == IPPROTO_TCP || p->proto == IPPROTO_UDP || p->proto == IPPROTO_SCTP ||
+			 p->flags & PACKET_ECHO;
+	n.hash[1] = 0;
 	for (unsigned int attempt = 1; rc == -EADDRINUSE && has_ports && attempt < NAT_PROBES; attempt++) {
 		next_source_port(b->config, v, &n.reply, p->hash, attempt);
 		rc = conn_create(w->conns, w->id, &n, w->now_ms, &p->ref);
@@ -272,13 +280,13 @@ join(struct worker *w, struct burst *b, uint32_t i)
 }
 
 static void
-open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
+open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v, uint32_t reply_hash)
 {
 	struct packet *p = &b->p[i];
 	bool may = worker_may_open(w, p->in_port);
 	int rc = -EEXIST;
 	if (likely(may))
-		rc = open_connection(w, b, i, v);
+		rc = open_connection(w, b, i, v, reply_hash);
 	else
 		p->ref = conn_find(w->conns, &p->key);
 	if (likely(rc == 0)) {
@@ -296,12 +304,16 @@ open_new(struct worker *w, struct burst *b, uint32_t i, const struct verdict *v)
 		packet_drop(w, b, i, DROP_NEW_RATE);
 	} else {
 		enum drop_reason in_use = v->nat_first != 0 ? DROP_NAT_PORTS : DROP_NAT_CLASH;
-		packet_drop(w, b, i, rc == -EADDRINUSE ? in_use : rc == -EDQUOT ? DROP_CONNECTIONS_QUOTA : DROP_CONNECTIONS_FULL);
+		packet_drop(w, b, i,
+			    rc == -EADDRINUSE ? in_use
+			    : rc == -EDQUOT   ? DROP_CONNECTIONS_QUOTA
+					      : DROP_CONNECTIONS_FULL);
 	}
 }
 
 /*
- * A later fragment that no standing decision covers. It opens nothing: it goes the way of its first, perhaps of this very burst, or not at all.
+ * A later fragment that no standing decision covers. It opens nothing: it goes the way of its first, perhaps of this
+ * very burst, or not at all.
  */
 static void
 decide_later(struct worker *w, struct burst *b, uint32_t i)
@@ -361,14 +373,14 @@ continue_again(struct worker *w, struct burst *b, uint32_t i)
 }
 
 /*
- * All are judged before the first connection is opened: the memory that an opening will touch is on its way while the next
- * packet is judged. Later fragments come last, as their first may be among the others.
+ * All are judged before the first connection is opened: the memory that an opening will touch is on its way while the
+ * next packet is judged. Later fragments come last, as their first may be among the others.
  */
 void
 decide_run(struct worker *w, struct burst *b, uint32_t set)
 {
 	struct verdict v[WEFT_BURST];
-	uint32_t opening = 0, later = 0;
+	uint32_t reply_hash[WEFT_BURST], opening = 0, later = 0;
 	warm(b, set);
 	BURST_FOREACH (i, set) {
 		const struct packet *p = &b->p[i];
@@ -376,11 +388,12 @@ decide_run(struct worker *w, struct burst *b, uint32_t set)
 			later |= 1u << i;
 		} else if ((p->ref == 0 || !continue_again(w, b, i)) && judge_new(w, b, i, &v[i])) {
 			opening |= 1u << i;
-			conn_prefetch(w->conns, &v[i].reply);
+			reply_hash[i] = conn_prefetch(w->conns, &v[i].reply);
+			service_note_ahead(w, &v[i]);
 		}
 	}
 	BURST_FOREACH (i, opening)
-		open_new(w, b, i, &v[i]);
+		open_new(w, b, i, &v[i], reply_hash[i]);
 	BURST_FOREACH (i, later)
 		decide_later(w, b, i);
 }

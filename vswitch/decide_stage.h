@@ -29,4 +29,7 @@ void decide_sticky(const struct worker *w, const struct config *c, struct decide
 /* service_note.c: what a service is to remember and count, now that a connection is there or was refused. */
 void service_note(struct worker *w, const struct tuple *t, const struct verdict *v);
 
+/* service_note.c: a hint, some time before that is called for a connection that will be there. */
+void service_note_ahead(const struct worker *w, const struct verdict *v);
+
 #endif

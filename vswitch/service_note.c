@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Around the pure decide(): session affinity, which only costs those services a second look that ask for it, and counters. */
+/* Around the pure decide(): session affinity, which only costs those services a second look that ask for it, and
+ * counters. */
 #include <weft/affinity.h>
 #include <weft/service_count.h>
 
@@ -42,8 +43,19 @@ remember(struct worker *w, const struct tuple *t, const struct verdict *v)
 static bool
 refused_by_service(const struct verdict *v)
 {
-	return v->action != VERDICT_FORWARD && (v->drop == DROP_SERVICE_NO_BACKEND || v->drop == DROP_SERVICE_NO_LOCAL_BACKEND ||
-						v->drop == DROP_SERVICE_SOURCE_RANGE);
+	return v->action != VERDICT_FORWARD &&
+	       (v->drop == DROP_SERVICE_NO_BACKEND || v->drop == DROP_SERVICE_NO_LOCAL_BACKEND ||
+		v->drop == DROP_SERVICE_SOURCE_RANGE);
+}
+
+void
+service_note_ahead(const struct worker *w, const struct verdict *v)
+{
+	if (v->through == NULL)
+		return;
+	id_counts_prefetch(&service_counts, w->id, v->through->count);
+	if (v->chosen != NULL)
+		id_counts_prefetch(&service_counts, w->id, v->chosen->count);
 }
 
 void

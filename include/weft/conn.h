@@ -121,6 +121,7 @@ struct conn_new {
 	uint32_t hop[2];
 	uint32_t rule[2];
 	uint32_t service, backend, owner;
+	uint32_t hash[2];       /* conn_hash() of orig and reply; 0: not known */
 	struct tcp_segment tcp; /* the first segment; unused when not TCP */
 };
 
@@ -185,8 +186,8 @@ uint32_t conn_hash(const struct conn_table *t, const struct tuple *key);
  */
 void conn_find_burst(const struct conn_table *t, const struct tuple *const key[], unsigned int n, uint32_t hash[], uint32_t ref[]);
 uint32_t conn_find(const struct conn_table *t, const struct tuple *key);
-/* A hint, some time before something is done with the key: fetch its bucket. */
-void conn_prefetch(const struct conn_table *t, const struct tuple *key);
+/* A hint, some time before something is done with the key: fetch its bucket. Returns its hash. */
+uint32_t conn_prefetch(const struct conn_table *t, const struct tuple *key);
 
 /*
  * Create. 0 and *ref the original half;

@@ -41,6 +41,14 @@ id_counts_add(struct id_counts *c, unsigned int worker, uint32_t id, unsigned in
 	__atomic_store_n(n, *n + 1, __ATOMIC_RELAXED);
 }
 
+/* The same worker, some time before: a hint. */
+static inline void
+id_counts_prefetch(const struct id_counts *c, unsigned int worker, uint32_t id)
+{
+	if (id != 0 && id < c->max)
+		__builtin_prefetch(&c->of[worker][id], 1);
+}
+
 /* Any thread: since the id was given out. */
 struct id_count id_counts_read(const struct id_counts *c, uint32_t id);
 
