@@ -79,7 +79,7 @@ def parse():
     names = list(dict.fromkeys(s.name for s in scenarios.SCENARIOS))
     c.add_argument("--scenarios", action="append", metavar="NAME", help=f"of {' | '.join(names)}; may be given often (all)")
     c.add_argument("--flows", type=lambda t: [int(float(n)) for n in t.split(",")], help="only with so many connections (all)")
-    c.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
+    c.add_argument("--ports", type=words((*KINDS, "veth")), default=[*KINDS, "veth"], help="of memif,vhost,veth (all); veth is beside the Linux kernel")
     c.add_argument("--subjects", type=words(subjects.table()), default=list(subjects.table()), help=f"of {','.join(subjects.table())} (all)")
     c.add_argument("--quick", action="store_true", help="one run of a second of each, over memif, without a million connections: some minutes")
     c.set_defaults(run=compare.compare, megabytes=compare.megabytes)

@@ -11,6 +11,7 @@ import time
 import job
 import objects
 import switch
+import veth
 from changes import Changes
 from switch import GATEWAY_MAC, KINDS, LabError
 
@@ -45,6 +46,8 @@ class Subject:
 
     def __init__(self, lab, args, kind, scenario):
         self.lab, self.args, self.kind, self.scenario = lab, args, kind, scenario
+        if kind == "veth":
+            veth.wires(lab, args.cores[1])
         self.start()
 
     @classmethod
@@ -57,6 +60,9 @@ class Subject:
 
     def start_generator(self, seconds, warmup):
         options, flags, more = self.generator()
+        if self.kind == "veth":
+            # To begin with; see compare.Offered.
+            more, options["rate"] = dict(more, netns=self.lab.netns("gen")), 0.005
         options = dict(options, seconds=seconds, warmup=warmup, **{"gateway-mac": GATEWAY_MAC})
         return switch.start_generator(self.lab, self.args, self.kind, self.args.cores, options, flags, **more)
 
@@ -80,6 +86,7 @@ class Subject:
 
 class Weft(Subject):
     name = "weft"
+    kinds = (*KINDS, "veth")
 
     def start(self):
         s, args = self.scenario, self.args
@@ -167,5 +174,6 @@ class TestpmdIo(Testpmd):
 
 
 def table():
+    from kernel import Kernel
     from ovs import Ovs
-    return {s.name: s for s in (Weft, Testpmd, TestpmdIo, Ovs)}
+    return {s.name: s for s in (Weft, Testpmd, TestpmdIo, Ovs, Kernel)}

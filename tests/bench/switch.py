@@ -144,20 +144,23 @@ class Weft:
     name = "weft"
 
     def __init__(self, lab, args, kind, core, connections, workers="", limits="", uplink=None):
-        """`uplink`: the node's address with its network; port b is then a NIC of the kind that carries the underlay, not a pod's port."""
+        """Kind veth: the devices wa and wb of the node's namespace. `uplink`: the node's address with its network; port b is then a NIC of the kind that carries the underlay, not a pod's port."""
         self.lab = lab
         lab.start_switch(f'workers = {{ cores = [ {core[1]} ]; control_core = {core[0]}; {workers} }};\n'
                          f'memory = {{ hugepages = "{"yes" if args.hugepages else "no"}"; megabytes = 256; mbufs = 32768; }};\n'
-                         f'tables = {{ connections = {connections}; }};\n{limits}', node=False)
+                         f'tables = {{ connections = {connections}; }};\n{limits}', node=kind == "veth")
         self.control = Control(lab)
         self.ports = []
         for side in "ab":
-            port = {"kind": "Port", "name": side, "type": KINDS[kind], "socket": f"{side}.sock", "role": "server"}
+            port = {"kind": "Port", "name": side, "type": KINDS.get(kind), "socket": f"{side}.sock", "role": "server"}
             if kind == "memif":
                 port.update(id=0, ringSize=RING)
+            if kind == "veth":
+                port = {"kind": "Port", "name": side, "type": "nic", "device": f"net_af_packet{'ab'.index(side)},iface=w{side}"}
             if uplink and side == "b":
-                vdev = memif_vdev(1, sockets(lab)[1], "server") if kind == "memif" else f"--vdev=net_vhost1,iface={sockets(lab)[1]}"
-                port = {"kind": "Port", "name": side, "type": "nic", "device": vdev.split("=", 1)[1], "uplink": True, "ips": [uplink]}
+                device = {"memif": memif_vdev(1, sockets(lab)[1], "server").split("=", 1)[1], "vhost": f"net_vhost1,iface={sockets(lab)[1]}",
+                          "veth": "net_af_packet1,iface=wb"}[kind]
+                port = {"kind": "Port", "name": side, "type": "nic", "device": device, "uplink": True, "ips": [uplink]}
             self.ports.append(port)
 
     def apply(self, *objects):
@@ -190,20 +193,22 @@ class Weft:
         return cycles * self.share / packets if packets else None
 
 
-def start_generator(lab, args, kind, core, options, flags=(), listens=False):
-    """weft-gen at the switch's sockets; `listens`: they are its own, and the switch comes to them."""
+def start_generator(lab, args, kind, core, options, flags=(), listens=False, netns=None):
+    """weft-gen at the switch's sockets; `listens`: they are its own, and the switch comes to them. Kind veth: at ga and gb of a namespace."""
     paths = sockets(lab)
     for path in paths:
-        if not listens:
+        if not listens and kind != "veth":
             wait_for(path, lambda: os.path.exists(path), 10)
     if kind == "memif":
         vdevs = [memif_vdev(i, path, "client") for i, path in enumerate(paths)]
+    elif kind == "veth":
+        vdevs = [f"--vdev=net_af_packet{i},iface=g{side}" for i, side in enumerate("ab")]
     else:
         server = ",server=1" if listens else ""
         vdevs = [f"--vdev=net_virtio_user{i},path={path},mac={mac},queue_size={RING}{server}" for i, (path, mac) in enumerate(zip(paths, MACS))]
     options = dict({"a-mac": MACS[0], "b-mac": MACS[1], "gateway-mac": GATEWAY_MAC, "descriptors": RING, "size": args.size, "rate": args.rate}, **options)
     gen = Process(lab, "gen", [os.path.join(lab.build, "tests", "weft-gen"), *eal(lab, "gen", f"0@{core[0]}", args.hugepages, 96), *vdevs, "--", "--hold",
-                  *flags, *[f"--{k}={v}" for k, v in options.items()]], stdin=subprocess.PIPE)
+                  *flags, *[f"--{k}={v}" for k, v in options.items()]], netns=netns, stdin=subprocess.PIPE)
     go_first(args, gen)
     return gen
 
