@@ -17,6 +17,7 @@ import forward
 import latency
 import ndr
 import scenarios
+import stages
 import state
 import subjects
 from switch import KINDS, Hugepages, LabError
@@ -97,6 +98,13 @@ def parse():
     s = sub.add_parser("ndr", parents=[common, beside], help="the highest rates without loss and with 0.1 %%, beside testpmd", description=ndr.__doc__.replace("%", "%%"),
                        formatter_class=argparse.RawDescriptionHelpFormatter)
     s.set_defaults(seconds=30, repeat=1, full_seconds=2, run=ndr.ndr, megabytes=forward.megabytes)
+    s = sub.add_parser("stages", parents=[common], help="cycles and instructions of a packet, stage by stage", description=stages.__doc__,
+                       formatter_class=argparse.RawDescriptionHelpFormatter)
+    s.add_argument("--parts", type=words(stages.PARTS), default=list(stages.PARTS), help="of cycles,instructions (both)")
+    s.add_argument("--ports", type=words(KINDS), default=["memif"], help="of memif,vhost: for cycles (memif)")
+    s.add_argument("--flows", type=int, default=10000, help="connections, for cycles (%(default)s)")
+    s.add_argument("--update", action="store_true", help="write the instructions to tests/bench/stages.json, for later runs to be compared with")
+    s.set_defaults(repeat=3, run=stages.stages, megabytes=forward.megabytes)
     s = sub.add_parser("state", parents=[common], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),
@@ -120,7 +128,8 @@ def main():
     # As an error: what was set up is put back.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     try:
-        check(args)
+        if getattr(args, "parts", None) != ["instructions"]:
+            check(args)
         with Hugepages(args.megabytes(args)) if args.hugepages else contextlib.nullcontext() as args.huge:
             args.run(args)
     except (LabError, OSError) as e:
