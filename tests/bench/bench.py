@@ -91,20 +91,25 @@ def parse():
     sub.add_parser("forward", parents=[common, beside], help="pod to pod, routed; beside testpmd's mac forwarding").set_defaults(run=forward.forward, megabytes=forward.megabytes)
     sub.add_parser("ceiling", parents=[common, beside],
                    help="what the generator can do, through testpmd's io forwarding").set_defaults(run=forward.ceiling, megabytes=forward.megabytes)
-    s = sub.add_parser("latency", parents=[common, beside], help="how long frames are under way at a part of the full rate, beside testpmd",
+    pair = argparse.ArgumentParser(add_help=False)
+    pair.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
+    steady = list(dict.fromkeys(s.name for s in scenarios.SCENARIOS if not s.new and not s.changes))
+    pair.add_argument("--scenario", default="route", choices=steady, metavar="NAME", help=f"of {' | '.join(steady)} (route)")
+    pair.add_argument("--peer", default="testpmd-mac", choices=[n for n in subjects.table() if n != "weft"], help="beside Weft (%(default)s)")
+    s = sub.add_parser("latency", parents=[common, pair], help="how long frames are under way at a part of the full rate, beside a peer",
                        description=latency.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--loads", type=lambda t: [float(n) for n in t.split(",")], default=[0.5, 0.9], help="shares of the full rate (0.5,0.9)")
-    s.set_defaults(repeat=3, full_seconds=2, run=latency.latency, megabytes=forward.megabytes)
-    s = sub.add_parser("ndr", parents=[common, beside], help="the highest rates without loss and with 0.1 %%, beside testpmd", description=ndr.__doc__.replace("%", "%%"),
+    s.set_defaults(repeat=3, full_seconds=2, run=latency.latency, megabytes=compare.megabytes)
+    s = sub.add_parser("ndr", parents=[common, pair], help="the highest rates without loss and with 0.1 %%, beside a peer", description=ndr.__doc__.replace("%", "%%"),
                        formatter_class=argparse.RawDescriptionHelpFormatter)
-    s.set_defaults(seconds=30, repeat=1, full_seconds=2, run=ndr.ndr, megabytes=forward.megabytes)
+    s.set_defaults(seconds=30, repeat=1, full_seconds=2, run=ndr.ndr, megabytes=compare.megabytes)
     s = sub.add_parser("stages", parents=[common], help="cycles and instructions of a packet, stage by stage", description=stages.__doc__,
                        formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--parts", type=words(stages.PARTS), default=list(stages.PARTS), help="of cycles,instructions (both)")
     s.add_argument("--ports", type=words(KINDS), default=["memif"], help="of memif,vhost: for cycles (memif)")
-    s.add_argument("--flows", type=int, default=10000, help="connections, for cycles (%(default)s)")
+    s.add_argument("--scenarios", action="append", choices=steady, metavar="NAME", help=f"for cycles, as of latency; may be given often ({', '.join(stages.SCENARIOS)})")
     s.add_argument("--update", action="store_true", help="write the instructions to tests/bench/stages.json, for later runs to be compared with")
-    s.set_defaults(repeat=3, run=stages.stages, megabytes=forward.megabytes)
+    s.set_defaults(repeat=3, run=stages.stages, megabytes=compare.megabytes)
     s = sub.add_parser("state", parents=[common], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),
@@ -118,6 +123,11 @@ def parse():
     args = p.parse_args(sys.argv[1:] or ["compare"])
     if args.what == "compare":
         choose(p, args)
+    if args.what == "stages":
+        args.scenarios = [scenarios.by_name(name) for name in args.scenarios or stages.SCENARIOS]
+    if args.what in ("latency", "ndr"):
+        args.scenario = scenarios.by_name(args.scenario)
+        args.scenarios = [args.scenario]  # for the memory
     if args.repeat < 1 or not args.build:
         p.error("--repeat must be 1 or more, --build a folder")
     return args

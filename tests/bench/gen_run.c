@@ -147,12 +147,13 @@ send_burst(struct side *s)
 			return 0;
 		/* Who fell behind by more than a few bursts does not catch up with a flood. */
 		s->due = (now - s->due > 8 * s->interval ? now : s->due) + s->interval;
-		s->count.due += GEN_BURST;
 	}
 	if (s->tunnel && !gen_tunnel_knows_peer(s->port))
 		return 0;
 	if (!s->sends)
 		return 0;
+	if (s->interval != 0)
+		s->count.due += GEN_BURST;
 	if (s->n_pending == 0) {
 		s->first = 0;
 		s->n_pending = traffic->make((int)(s - sides), s->pending, GEN_BURST);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""scripts/bench ndr: the highest rate at which a switch loses no frame at all, and the highest at which it loses 0.1 %; Weft beside testpmd, taking turns.
+"""scripts/bench ndr: the highest rate at which a switch loses no frame at all, and the highest at which it loses 0.1 %; Weft beside a peer, taking turns.
 
 A frame is lost that was due and did not arrive: also one that the port had no room for, as a wire would not have waited. Both rates are searched
 by bisection to 1 % with short trials; a rate that failed is tried again, three times, since the machine may have been elsewhere. What came through
@@ -23,14 +23,14 @@ COLUMNS = ("scenario", "port", "size", "flows", "weft_mpps", "peer", "peer_mpps"
 
 class Search:
     def __init__(self, args, trials):
-        self.args, self.trials, self.sides = args, trials, 2 if args.both else 1
+        self.args, self.trials = args, trials
 
     def passes(self, rate, allowed, seconds, tries):
         """One that the generator could not offer does not pass either: nothing is known of it."""
         for _ in range(tries):
             r = self.trials.run(rate, seconds)
-            good = kept_pace(r, self.sides) and lost(r) <= allowed
-            say(self.args, f"  {rate:.3f} Mpps for {seconds:g} s: {lost(r):.4%} lost, {1e3 * r['waited']:.0f} ms without a core" + ("" if kept_pace(r, self.sides) else "; the generator fell behind"))
+            good = kept_pace(r, self.trials.sides) and lost(r) <= allowed
+            say(self.args, f"  {rate:.3f} Mpps for {seconds:g} s: {lost(r):.4%} lost, {1e3 * r['waited']:.0f} ms without a core" + ("" if kept_pace(r, self.trials.sides) else "; the generator fell behind"))
             if good:
                 return True
         return False
@@ -57,7 +57,7 @@ class Search:
 
 
 def measure(args, name, kind):
-    with Trials(args, name, kind) as trials:
+    with Trials(args, name, kind, args.scenario) as trials:
         search = Search(args, trials)
         say(args, f"{kind} {name}: {trials.most:.2f} Mpps of all that was sent; at {ALLOWED:.1%} loss:")
         pdr = search.highest(1.05 * trials.most, ALLOWED)
@@ -69,7 +69,7 @@ def measure(args, name, kind):
 
 
 def row(args, kind, weft, peer):
-    out = {"scenario": "ndr", "port": kind, "size": args.size, "flows": args.flows, "peer": "testpmd", "ndr_seconds": args.seconds}
+    out = {"scenario": f"ndr, {args.scenario.name}", "port": kind, "size": args.scenario.size, "flows": args.scenario.flows, "peer": args.peer, "ndr_seconds": args.seconds}
     for key, prefix, suffix in (("mpps", "", ""), ("ndr", "ndr_", "_ndr"), ("pdr", "pdr_", "_pdr"), ("short", "short_", "_short")):
         ours, theirs = median(weft, key), median(peer, key)
         out.update({f"weft{suffix}_mpps": rounded(ours, 3), f"peer{suffix}_mpps": rounded(theirs, 3),
@@ -82,7 +82,7 @@ def row(args, kind, weft, peer):
 def ndr(args):
     rows = []
     for kind in args.ports:
-        runs = {"weft": [], "testpmd": []}
+        runs = {"weft": [], args.peer: []}
         for _ in range(args.repeat):
             for name, those in runs.items():
                 those.append(measure(args, name, kind))

@@ -16,74 +16,59 @@ import shutil
 import subprocess
 import tempfile
 
+import subjects
 from callgrind import Profile
-from forward import IPS, weft_forwarding
-from objects import QUOTA, RATES, accepting_policy, pods, services
-from state import generator_options
-from switch import Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
+from switch import Bench, LabError, median, report_of, rounded, say, table, wait_for
 
 BASELINE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stages.json")
 STAGES = ("parse", "decap", "track", "relate", "decide", "respond", "rewrite", "forward", "encap", "transmit")
 # Of state_bench: what is not the switch, and the root of what is counted.
 PODS, ROOT = {"pod_rx", "pod_tx"}, "measured_turns"
-FLOWS, TURNS = 10_000, 2_000
+TURNS = 2_000
+# Options of state_bench.
+COUNTED = {"route": ["--routed", "--flows=10000"], "clusterip+policy": ["--rules=1000", "--flows=10000"], "new connections": ["--new", "--rules=1000"]}
+SCENARIOS = ("route", "clusterip+policy", "clusterip+policy+vxlan")  # for cycles
 PARTS = ("cycles", "instructions")
 FUNCTIONS = 20  # in the table
 
 
 # -- cycles -------------------------------------------------------------------------------------------------------------
-def routed(lab, args, kind):
-    weft = weft_forwarding(lab, args, kind, args.cores, None)
-    return weft, {"flows": args.flows, "a-ip": IPS[0], "b-ip": IPS[1]}
-
-
-def clusterip_policy(lab, args, kind):
-    weft = Weft(lab, args, kind, args.cores, max(65536, args.flows * 5 // 4), RATES, QUOTA)
-    weft.apply(*pods(weft.ports), *services(), *accepting_policy())
-    return weft, generator_options(args.flows)
-
-
-# {scenario: (how Weft is set up for the generator, options of state_bench)}
-SCENARIOS = {"route": (routed, ["--routed"]), "clusterip+policy": (clusterip_policy, ["--rules=1000"]), "new connections": (None, ["--new", "--rules=1000"])}
-
-
 def sampled(weft):
-    worker, = weft.control.call("stats")["workers"]
+    worker, = weft.switch.control.call("stats")["workers"]
     return {s["name"]: (s["cycles"], s["packets"]) for s in worker["stages"]}
 
 
 def measure_cycles(args, scenario, kind):
     """{stage: cycles of each packet of the traffic}, with `ports` and `all`."""
     with Bench(args) as lab:
-        weft, options = SCENARIOS[scenario][0](lab, args, kind)
-        go_first(args, lab.processes[0])
-        gen = start_generator(lab, args, kind, args.cores, dict(options, seconds=args.seconds, warmup=args.warmup))
-        wait_for("the flows to be open", lambda: not gen.alive() or weft.control.call("status")["connections"]["used"] >= args.flows, 60, 0.1)
+        weft = subjects.Weft(lab, args, kind, scenario)
+        gen = weft.start_generator(args.seconds, args.warmup)
+        # Flows are opened first, in a scenario with Services; then comes the warm-up.
+        wait_for("the flows to be open", lambda: not gen.alive() or weft.used_connections() >= scenario.flows, 60 + scenario.flows / 5000, 0.1)
         weft.start_counting()
         before = sampled(weft)
         report = report_of(gen, args.seconds + args.warmup)
         now, every = sampled(weft), weft.cycles()
+        weft.check(report)
         gen.p.stdin.close()
     spent = {s: tuple(b - a for a, b in zip(before[s], now[s])) for s in now}
     packets = spent["parse"][1]
     if not packets or every is None:
-        raise LabError(f"{scenario}: no turn was sampled")
-    out = {s: cycles * weft.share / packets for s, (cycles, n) in spent.items() if n}
+        raise LabError(f"{scenario.name}: no turn was sampled")
+    out = {s: cycles * weft.switch.share / packets for s, (cycles, n) in spent.items() if n}
     out["ports"] = every - sum(out.values())
     out["all"] = every
-    say(args, f"{scenario}, {kind}: {report['mpps']:.2f} Mpps, " + ", ".join(f"{s} {c:.0f}" for s, c in out.items()) + " cycles")
+    say(args, f"{scenario.name}, {kind}: {report['mpps']:.2f} Mpps, " + ", ".join(f"{s} {c:.0f}" for s, c in out.items()) + " cycles")
     return out
 
 
 def cycles(args):
     for kind in args.ports:
-        for scenario, (setup, _) in SCENARIOS.items():
-            if setup is None:
-                continue
+        for scenario in args.scenarios:
             runs = [measure_cycles(args, scenario, kind) for _ in range(args.repeat)]
             for stage in runs[0]:
                 values = [{"cycles": r.get(stage)} for r in runs]
-                yield {"scenario": scenario, "measured": "cycles", "port": kind, "flows": args.flows, "stage": stage, "per_packet": rounded(median(values, "cycles"), 1)}
+                yield {"scenario": scenario.name, "measured": "cycles", "port": kind, "flows": scenario.flows, "stage": stage, "per_packet": rounded(median(values, "cycles"), 1)}
 
 
 # -- instructions -------------------------------------------------------------------------------------------------------
@@ -119,11 +104,10 @@ def per_packet(profile, packets):
 def instructions(args):
     if not shutil.which("valgrind"):
         raise LabError("valgrind is missing: apt-get install valgrind")
-    for scenario, (_, options) in SCENARIOS.items():
-        flows = [] if "--new" in options else [f"--flows={FLOWS}"]
-        by_stage, functions = per_packet(*count(args, [*options, *flows]))
+    for scenario, options in COUNTED.items():
+        by_stage, functions = per_packet(*count(args, options))
         say(args, f"{scenario}: {by_stage['all']:.1f} instructions a packet")
-        common = {"scenario": scenario, "measured": "instructions", "port": "in-process", "flows": FLOWS if flows else None}
+        common = {"scenario": scenario, "measured": "instructions", "port": "in-process"}
         yield from (dict(common, stage=stage, per_packet=n) for stage, n in by_stage.items())
         yield from (dict(common, function=function, per_packet=n) for function, n in functions.items())
 

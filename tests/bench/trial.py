@@ -4,10 +4,9 @@ import json
 import os
 import time
 
-from forward import IPS, weft_forwarding
-from switch import Bench, LabError, Testpmd, go_first, start_generator
-
-SUBJECTS = {"weft": weft_forwarding, "testpmd": Testpmd}
+import job
+import subjects
+from switch import GATEWAY_MAC, Bench, LabError, start_generator
 
 
 def schedule(processes):
@@ -32,19 +31,20 @@ STEADY = 0.25
 class Trials:
     """A subject between two ports and a generator; both stay until the `with` is over. All rates in Mpps, of each direction."""
 
-    def __init__(self, args, name, kind, flags=()):
-        self.args, self.name, self.kind, self.flags = args, name, kind, flags
+    def __init__(self, args, name, kind, scenario, flags=()):
+        self.args, self.name, self.kind, self.scenario, self.flags = args, name, kind, scenario, flags
+        self.sides = len(job.sides_that_receive(scenario))
         self.bench, self.reports = Bench(args), 0
 
     def __enter__(self):
         lab = self.bench.__enter__()
         try:
-            SUBJECTS[self.name](lab, self.args, self.kind, self.args.cores, "mac")
-            go_first(self.args, lab.processes[0])
-            options = {"flows": self.args.flows, "seconds": 1, "warmup": self.args.warmup, "rate": 0, "a-ip": IPS[0], "b-ip": IPS[1]}
-            self.gen = start_generator(lab, self.args, self.kind, self.args.cores, options, [*self.flags, *(["--both"] if self.args.both else [])])
+            subject = subjects.table()[self.name](lab, self.args, self.kind, self.scenario)
+            options, flags, more = subject.generator()
+            options.update({"seconds": 1, "warmup": self.args.warmup, "rate": 0, "gateway-mac": GATEWAY_MAC})
+            self.gen = start_generator(lab, self.args, self.kind, self.args.cores, options, [*self.flags, *flags], **more)
             self.processes = lab.processes
-            self.report(1 + self.args.warmup)
+            subject.check(self.report(1 + self.args.warmup, 60 + self.scenario.flows / 5000))
             self.full = self.run(0, self.args.full_seconds)
         except BaseException as e:
             self.bench.__exit__(type(e), e, None)
@@ -57,11 +57,11 @@ class Trials:
     @property
     def most(self):
         """What it forwarded of all that the generator could send."""
-        return self.full["mpps"] / (2 if self.args.both else 1)
+        return self.full["mpps"] / self.sides
 
     def steady(self):
         """Is the full rate what it was? What was measured in between belongs to neither rate otherwise."""
-        before, now = self.most, self.run(0, self.args.full_seconds)["mpps"] / (2 if self.args.both else 1)
+        before, now = self.most, self.run(0, self.args.full_seconds)["mpps"] / self.sides
         return abs(now - before) <= STEADY * max(now, before)
 
     def run(self, rate, seconds, warmup=0.2):
@@ -72,10 +72,10 @@ class Trials:
         report["waited"] = waited(before, schedule(self.processes), time.monotonic() - begin)
         return report
 
-    def report(self, seconds):
+    def report(self, seconds, patience=30):
         """The next one that the generator prints, after so long or more."""
         time.sleep(seconds)
-        end = time.monotonic() + 30
+        end = time.monotonic() + patience
         while time.monotonic() < end:
             lines = [line for line in self.gen.output().splitlines(keepends=True) if line.startswith('{"size":') and line.endswith("\n")]
             if len(lines) > self.reports:
@@ -87,7 +87,7 @@ class Trials:
             if not self.gen.alive():
                 raise LabError(f"the generator ended with {self.gen.p.returncode}")
             time.sleep(0.02)
-        raise LabError("no report of the generator 30 s after its time")
+        raise LabError("no report of the generator long after its time")
 
 
 def lost(report):
@@ -96,6 +96,6 @@ def lost(report):
     return max(0, report["due"] - arrived) / report["due"] if report["due"] else 1.0
 
 
-def kept_pace(report, sides=1):
-    """Did the generator itself offer the rate? Else it says nothing about the switch."""
+def kept_pace(report, sides):
+    """Did the generator itself offer the rate from so many sides? Else it says nothing about the switch."""
     return report["due"] >= 0.98 * report["rate"] * 1e6 * report["seconds"] * sides
