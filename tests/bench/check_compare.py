@@ -40,6 +40,11 @@ def goals_are_judged():
     return verdict(run(13, 100), run(6, 230), "ovs") == [("met", "rate", 2.167)] and verdict(run(11, 100), run(6, 180), "ovs") == [("missed", "rate", 1.833)]
 
 
+def rounds_that_disagree_are_named():
+    rounds = [compare.goals([row([run(a, 0), run(b, 0)], [run(5, 0), run(5, 0)])])[0]["verdict"] for a, b in ((10.4, 10.6), (9, 12))]
+    return rounds == ["met", "met, unsure"]
+
+
 def generator_s_limit_is_seen():
     """Where the generator could do no more, cycles decide."""
     return verdict(run(13, 100, full=0.01), run(13, 120), "testpmd-mac") == [("met", "cycles", 1.2)]
@@ -97,7 +102,7 @@ def testpmd_does_not():
 
 
 def main():
-    checks = (ratio_is_of_rounds, goals_are_judged, generator_s_limit_is_seen, undone_jobs_are_refused, all_have_the_same_rules, goals_name_what_is_there,
+    checks = (ratio_is_of_rounds, goals_are_judged, rounds_that_disagree_are_named, generator_s_limit_is_seen, undone_jobs_are_refused, all_have_the_same_rules, goals_name_what_is_there,
               weft_does_the_job, testpmd_does_not)
     failed = [c.__name__ for c in checks if not c()]
     for name in failed:

@@ -156,8 +156,13 @@ def compare_one(args, kind, scenario):
 def reached(r):
     """The ratio that a goal is judged by: of rates, but of cycles where the generator was the limit of one of the two."""
     if r["cycles_ratio"] is not None and ("generator" in (r["weft_limit"], r["peer_limit"]) or r["peer"].startswith("weft")):
-        return r["cycles_ratio"], "cycles"
-    return r["ratio"], "rate"
+        return r["cycles_ratio"], r["cycles_ratio_spread"], "cycles"
+    return r["ratio"], r["ratio_spread"], "rate"
+
+
+def verdict(value, spread, least):
+    """Unsure: the rounds do not agree."""
+    return ("met" if value >= least else "missed") + (", unsure" if spread and abs(value - least) < spread * value else "")
 
 
 def goals(rows):
@@ -168,15 +173,15 @@ def goals(rows):
         for port in dict.fromkeys(r["port"] for r in some):
             for peer, least in g.least.items():
                 if peer == "at least, M/s":
-                    value, by = next(r["weft_mpps"] for r in some if r["port"] == port), "M/s"
+                    value, apart, by = next((r["weft_mpps"], r["weft_spread"], "M/s") for r in some if r["port"] == port)
                 else:
                     r = next((r for r in some if r["port"] == port and r["peer"] == peer), None)
                     if r is None:
                         continue
-                    value, by = reached(r)
+                    value, apart, by = reached(r)
                 if value is not None:
-                    out.append({"goal": g.what, "port": port, "against": peer, "least": round(least, 2), "reached": value, "by": by,
-                                "verdict": "met" if value >= least else "missed"})
+                    out.append({"goal": g.what, "port": port, "against": peer, "least": round(least, 2), "reached": value, "spread": apart, "by": by,
+                                "verdict": verdict(value, apart, least)})
     return out
 
 
@@ -193,4 +198,4 @@ def compare(args):
           f"generator on core {args.cores[0]}, switch on core {args.cores[1]}\n")
     lines = goals(rows)
     if lines:
-        table(lines, ("goal", "port", "against", "least", "reached", "by", "verdict"))
+        table(lines, ("goal", "port", "against", "least", "reached", "spread", "by", "verdict"))
