@@ -73,9 +73,8 @@ def choose(parser, args):
 def parse():
     p = argparse.ArgumentParser(prog="scripts/bench", description="What Weft can do: beside others on the same ports, with the same generator, in the "
                                 "same run; and as connections, services and rules become many.")
-    common = common_options()
     sub = p.add_subparsers(dest="what", required=True)
-    c = sub.add_parser("compare", parents=[common], help="every scenario, beside every peer (this is what scripts/bench does without arguments)",
+    c = sub.add_parser("compare", parents=[common_options()], help="every scenario, beside every peer (this is what scripts/bench does without arguments)",
                        description=compare.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = list(dict.fromkeys(s.name for s in scenarios.SCENARIOS))
     c.add_argument("--scenarios", action="append", metavar="NAME", help=f"of {' | '.join(names)}; may be given often (all)")
@@ -88,29 +87,29 @@ def parse():
     beside.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
     beside.add_argument("--flows", type=int, default=10000, help="UDP flows (%(default)s)")
     beside.add_argument("--both", action="store_true", help="traffic in both directions")
-    sub.add_parser("forward", parents=[common, beside], help="pod to pod, routed; beside testpmd's mac forwarding").set_defaults(run=forward.forward, megabytes=forward.megabytes)
-    sub.add_parser("ceiling", parents=[common, beside],
+    sub.add_parser("forward", parents=[common_options(), beside], help="pod to pod, routed; beside testpmd's mac forwarding").set_defaults(run=forward.forward, megabytes=forward.megabytes)
+    sub.add_parser("ceiling", parents=[common_options(), beside],
                    help="what the generator can do, through testpmd's io forwarding").set_defaults(run=forward.ceiling, megabytes=forward.megabytes)
     pair = argparse.ArgumentParser(add_help=False)
     pair.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")
     steady = list(dict.fromkeys(s.name for s in scenarios.SCENARIOS if not s.new and not s.changes))
     pair.add_argument("--scenario", default="route", choices=steady, metavar="NAME", help=f"of {' | '.join(steady)} (route)")
     pair.add_argument("--peer", default="testpmd-mac", choices=[n for n in subjects.table() if n != "weft"], help="beside Weft (%(default)s)")
-    s = sub.add_parser("latency", parents=[common, pair], help="how long frames are under way at a part of the full rate, beside a peer",
+    s = sub.add_parser("latency", parents=[common_options(), pair], help="how long frames are under way at a part of the full rate, beside a peer",
                        description=latency.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--loads", type=lambda t: [float(n) for n in t.split(",")], default=[0.5, 0.9], help="shares of the full rate (0.5,0.9)")
     s.set_defaults(repeat=3, full_seconds=2, run=latency.latency, megabytes=compare.megabytes)
-    s = sub.add_parser("ndr", parents=[common, pair], help="the highest rates without loss and with 0.1 %%, beside a peer", description=ndr.__doc__.replace("%", "%%"),
+    s = sub.add_parser("ndr", parents=[common_options(), pair], help="the highest rates without loss and with 0.1 %%, beside a peer", description=ndr.__doc__.replace("%", "%%"),
                        formatter_class=argparse.RawDescriptionHelpFormatter)
     s.set_defaults(seconds=30, repeat=1, full_seconds=2, run=ndr.ndr, megabytes=compare.megabytes)
-    s = sub.add_parser("stages", parents=[common], help="cycles and instructions of a packet, stage by stage", description=stages.__doc__,
+    s = sub.add_parser("stages", parents=[common_options()], help="cycles and instructions of a packet, stage by stage", description=stages.__doc__,
                        formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--parts", type=words(stages.PARTS), default=list(stages.PARTS), help="of cycles,instructions (both)")
     s.add_argument("--ports", type=words(KINDS), default=["memif"], help="of memif,vhost: for cycles (memif)")
     s.add_argument("--scenarios", action="append", choices=steady, metavar="NAME", help=f"for cycles, as of latency; may be given often ({', '.join(stages.SCENARIOS)})")
     s.add_argument("--update", action="store_true", help="write the instructions to tests/bench/stages.json, for later runs to be compared with")
     s.set_defaults(repeat=3, run=stages.stages, megabytes=compare.megabytes)
-    s = sub.add_parser("state", parents=[common], help="connections through Services with a policy, as they become many; new ones; two workers",
+    s = sub.add_parser("state", parents=[common_options()], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),
                    help="of established (memif), cycles (the same in-process), workers (1 and 2, in-process), growth (rules, services; in-process), new (both), "
