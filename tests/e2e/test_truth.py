@@ -13,6 +13,8 @@ import truth_cases as cases
 import truth_tiers as tiers
 from lab import LabError, wait_for
 from steps import Steps, expect, run
+from truth_services import BEHIND, Services
+from truth_special import CASES as SPECIAL, Special
 from truth_table import Table
 
 
@@ -20,19 +22,29 @@ class Story:
     def __init__(self, lab, options):
         self.table, self.lab, self.options = Table(lab), lab, options
 
-    def tables(self, named):
+    def tables(self, named, **how):
         t = self.table
         before, tables, begin, bad = t.cells, t.tables, time.monotonic(), []
         for name, stages in named:
             if self.options.only not in name:
                 continue
             wrong = t.wrong
-            t.run(name, stages)
+            t.run(name, stages, **how)
             if t.wrong > wrong:
                 bad.append(f"{name}: {t.wrong - wrong} cells")
         if bad:
             raise LabError(f"{len(bad)} cases differ: " + "\n      ".join(bad[:20] + ["", *t.failures[:self.options.show]]))
         return f"{t.tables - tables} tables, {t.cells - before} cells"
+
+    def counted(self, what):
+        """A step of several tables, which notes its own cells."""
+        t = self.table
+        tables, cells, wrong = t.tables, t.cells, t.wrong
+        t.failures.clear()
+        what()
+        if t.wrong > wrong:
+            raise LabError(f"{t.wrong - wrong} cells differ\n      " + "\n      ".join(t.failures[:self.options.show]))
+        return f"{t.tables - tables} tables, {t.cells - cells} cells"
 
     def balanced(self):
         wait_for("the books to balance", lambda: self.lab.json("status")["books"]["difference"] == 0, 10)
@@ -60,6 +72,14 @@ def story_with(options):
                 ("tiers under connections that stand", list(tiers.CHANGES.items()))):
             s.step(what, t.tables, named)
             t.table.failures.clear()
+        services = Services(t.table)
+        s.step("services: backends in every state, by every address", t.counted, services.states)
+        s.step("services: source ranges, spread, affinity", t.counted, services.others)
+        s.step("policies behind services", t.tables, list(BEHIND.items()), cells=services.behind, more=services.each())
+        special = Special(t.table)
+        s.step("what Weft adds to a policy", t.tables, list(SPECIAL.items()))
+        for what, step in special.steps():
+            s.step(what, t.counted, step)
         s.step("every packet is accounted for", t.balanced)
     return story
 

@@ -17,13 +17,22 @@ connections = { timeouts = { tcp_syn_sent = 3; tcp_syn_received = 3; tcp_close =
 
 
 class Cell:
-    __slots__ = ("src", "dst", "six", "proto", "port", "uid", "sport", "got", "answered", "expected")
+    """One question. `via`: (addresses, port) of a service that it is put to; then dst and port are the backend's."""
+    __slots__ = ("src", "dst", "six", "proto", "port", "via", "uid", "sport", "got", "answered", "seen")
 
-    def __init__(self, src, dst, six, proto, port):
-        self.src, self.dst, self.six, self.proto, self.port = src, dst, six, proto, port
+    def __init__(self, src, dst, six, proto, port, via=None):
+        self.src, self.dst, self.six, self.proto, self.port, self.via = src, dst, six, proto, port, via
 
     def __str__(self):
-        return f"{self.src.name} > {self.dst.name} {self.proto}{'' if self.port is None else f':{self.port}'} IPv{6 if self.six else 4}"
+        return (f"{self.src.name} > {self.dst.name} {self.proto}{'' if self.port is None else f':{self.port}'} IPv{6 if self.six else 4}"
+                f"{f' by {self.asked()[0]}' if self.via else ''}")
+
+    def asked(self):
+        return (self.via[0][self.six], self.via[1]) if self.via else (self.dst.ips[self.six], self.port)
+
+    def target(self, name):
+        """The port that whoever got it should have been asked at."""
+        return self.port
 
     def kind(self):
         return self.proto if self.proto != "ICMP" or not self.six else "ICMPv6"
@@ -32,8 +41,9 @@ class Cell:
         return NUMBER.get(self.proto) or (pk.ICMP6 if self.six else pk.ICMP)
 
     def packet(self, more=False):
-        return (self.src, pk.packed(self.src.ips[self.six]), pk.packed(self.dst.ips[self.six]), self.number(),
-                question(self.proto, self.sport, self.port, self.uid, self.six, more))
+        ip, port = self.asked()
+        return (self.src, pk.packed(self.src.ips[self.six]), pk.packed(ip), self.number(),
+                question(self.proto, self.sport, port, self.uid, self.six, more))
 
 
 class Table:
@@ -50,6 +60,7 @@ class Table:
         ns = lab.netns("pods")
         quiet(ns)
         node = lab.node_objects()
+        node[0]["serviceCIDRs"].append("fd00:96::/64")
         node[1]["ips"].append(f"{NODE_IP6}/64")
         network = lab.network(masquerade={"ips": [NODE_IP, NODE_IP6], "exclude": ["10.244.0.0/16", "fd00:244::/32"]})
         other = dict(lab.network(), name="other", vni=200)
@@ -118,14 +129,17 @@ class Table:
         for name, p in self.wire.exchange([c.packet(more) for c in cells]):
             who = identity(p)
             if who and who[0] == first and who[1] in by_uid:
-                by_uid[who[1]].got.add(name)
+                c = by_uid[who[1]]
+                c.seen = p.src
+                c.got.add(name if c.port is None or p.dport == c.target(name) else f"{name} at port {p.dport}")
                 answers.append((self.world.actors[name], p.dst, p.src, p.proto, reply(p, first, who[1])))
             elif who and who[1] in by_uid:
                 by_uid[who[1]].got.add(f"{who[0]} at {name}")
         for name, p in self.wire.exchange(answers):
             who = identity(p)
             if who and who[0] == second and who[1] in by_uid and name == by_uid[who[1]].src.name:
-                by_uid[who[1]].answered = True
+                c = by_uid[who[1]]
+                c.answered = p.src == pk.packed(c.asked()[0]) and (c.port is None or p.sport == c.asked()[1]) and p.sum_ok()
 
     def judge(self, what, cells, policies, standing=False):
         """Compare with the oracle; a cell that differs is noted."""
@@ -138,8 +152,9 @@ class Table:
                                      f"{'' if c.answered or not c.got else ', not answered'}")
 
     # -- cases -------------------------------------------------------------------------------------------------------
-    def run(self, name, stages):
-        """Stages are lists of policies, or (policies, labels to change); what one stage opened stands in the next."""
+    def run(self, name, stages, cells=None, more=()):
+        """Stages are lists of policies, or (policies, labels to change); what one stage opened stands in the next. `cells` makes other
+        questions than the matrix, to `more` objects."""
         standing = []
         labels = {p.name: dict(p.labels) for p in self.world.pods.values()}, {n: dict(l) for n, l in self.world.namespaces.items()}
         for i, stage in enumerate(stages):
@@ -148,16 +163,16 @@ class Table:
                 of = self.world.pods[who].labels if "/" in who else self.world.namespaces[who]
                 of.update(change)
             agent = Agent(self.world)
-            self.apply(agent.objects(policies))
+            self.apply([*more, *agent.objects(policies)])
             what = f"{name}{f' ({i + 1})' if len(stages) > 1 else ''}"
             if standing:
                 self.ask(standing, more=True)
                 self.judge(f"{what}, established", standing, policies, standing=True)
-            cells = self.number(self.matrix())
-            self.ask(cells)
-            self.judge(what, cells, policies)
+            asked = self.number((cells or self.matrix)())
+            self.ask(asked)
+            self.judge(what, asked, policies)
             if len(stages) > 1:
-                standing += [c for c in cells if c.got == {c.dst.name} and c.answered]
+                standing += [c for c in asked if c.got == {c.dst.name} and c.answered]
         for who, l in labels[0].items():
             self.world.pods[who].labels = l
         self.world.namespaces = labels[1]

@@ -83,7 +83,7 @@ class Wire:
     """Sockets at the wires of all actors. Everything behind the tunnel, and outside, shares the uplink's."""
 
     def __init__(self, lab, world, pods_ns):
-        self.world, self.beat = world, 0
+        self.world, self.beat, self.mute = world, 0, set()
         remote = {"mac": pk.mac(next(p.mac for p in world.pods.values() if not p.local))}
         self.tunnel = Tunnel(lab, "remote", remote)
         self.gateway_mac, self.gateway = pk.mac(GATEWAY_MAC), pk.packed(GATEWAY)
@@ -149,7 +149,7 @@ class Wire:
         self.beat += 1
         askers = {a.name: a for a in self.world.actors.values() if a.local}
         askers["up"] = next(p for p in self.world.pods.values() if not p.local)
-        waiting = {only} if only else set(askers)
+        waiting = {only} if only else set(askers) - self.mute
         data = struct.pack("!HH", ECHO_ID, self.beat & 0xffff)
         for name in waiting:
             self.send(askers[name], pk.ip_packet(pk.packed(askers[name].ips[0]), self.gateway, pk.ICMP, pk.icmp(8, 0, data, b"")))
