@@ -63,6 +63,7 @@ take_out(struct config_txn *t, const struct change *ch)
 	}
 	for (uint32_t i = 0; i < spec->prefixes.n; i++)
 		fib_remove(t, ep->network, &spec->prefixes.v[i], spec);
+	mac_add(t, ep->network, &ep->mac, -1);
 	claims_take_out(t, ep, ch->name, ch->now == NULL);
 	config_bump(t, ep->slot);
 	t->b->n_closed -= ep->closed;
@@ -187,6 +188,7 @@ put_in(struct config_txn *t, const struct change *ch, struct error *e)
 	ep->closed = admission_closed(t, spec, base);
 	t->b->n_closed += ep->closed;
 	object_compiled(ch, ep);
+	mac_add(t, network, &ep->mac, 1);
 	int rc = claim_port(t, ch, e);
 	if (rc == 0)
 		rc = choose_hop(t, ep, t->c->network[network], base, e);

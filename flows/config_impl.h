@@ -205,6 +205,9 @@ int tunnel_take(struct config_txn *t, const struct ip *vtep, uint32_t network, c
 void tunnel_drop(struct config_txn *t, const struct ip *vtep, uint32_t network, const struct mac *mac);
 void tunnels_sweep(struct config_txn *t);
 
+/* config_mac.c: one more endpoint (by 1) has the MAC in the network, or one less (-1). */
+void mac_add(struct config_txn *t, uint32_t network, const struct mac *mac, int by);
+
 /* config_wire.c: how pods' packets leave by the uplink, and which of its packets are for pods. */
 void wire_links_remove(struct config_txn *t);
 int wire_links_put(struct config_txn *t, struct error *e);

@@ -3,6 +3,7 @@
  * stands. */
 #include <weft/base.h>
 
+#include <rte_ether.h>
 #include <rte_ip.h>
 
 #include <weft/decide.h>
@@ -235,6 +236,17 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 	return rc;
 }
 
+/* An Ethernet source of one of our own pods does not come through a tunnel; a gateway's does, as nodes share it. */
+static bool
+is_ours_from_tunnel(const struct burst *b, uint32_t i)
+{
+	uint32_t network = packet_network(&b->p[i]);
+	if (b->from->kind != SOURCE_UPLINK || network == NETWORK_UNDERLAY)
+		return false;
+	const struct rte_ether_hdr *eth = packet_at(b, i, 0);
+	return config_has_mac(b->config, network, (const struct mac *)&eth->src_addr);
+}
+
 /* A packet without a connection: judge it. True: it may go, and *v is what its connection will be. */
 static bool
 judge_new(struct worker *w, struct burst *b, uint32_t i, struct verdict *v)
@@ -242,6 +254,10 @@ judge_new(struct worker *w, struct burst *b, uint32_t i, struct verdict *v)
 	struct packet *p = &b->p[i];
 	struct decide_key key;
 
+	if (unlikely(is_ours_from_tunnel(b, i))) {
+		packet_drop(w, b, i, DROP_SPOOFED_MAC);
+		return false;
+	}
 	key_of_packet(p, &key);
 	w->count.decided++;
 	decide_sticky(w, b->config, &key, v);

@@ -110,6 +110,7 @@ struct config {
 	struct lpm watch;        /* (0, prefix) -> struct watch: what else the uplink brings that is for pods */
 	struct lpm exclude;      /* (network, prefix) -> struct exclusion: destinations that see pods' own addresses */
 	struct pmap vtep;        /* (ip, network) -> struct vtep */
+	struct pmap macs;        /* (network, MAC) of endpoints, see config_has_mac */
 	struct pmap vni;         /* vni -> struct vni_entry */
 	struct service_tables service;
 	struct policy_tables policy;
@@ -168,6 +169,8 @@ config_route_hop(const struct route *r, uint32_t hash)
 const struct vtep *config_vtep(const struct config *c, uint32_t network, const struct ip *ip);
 /* True and *network set when the VNI is one of ours. */
 bool config_vni(const struct config *c, uint32_t vni, uint32_t *network);
+/* Worker. Is it the own MAC of an endpoint of this node, in that network? */
+bool config_has_mac(const struct config *c, uint32_t network, const struct mac *mac);
 /* True and *network set when the host means an address of an overlay network by it. */
 bool config_host_network(const struct config *c, const struct ip *addr, uint32_t *network);
 bool config_is_node_ip(const struct config *c, const struct ip *addr);

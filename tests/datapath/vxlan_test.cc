@@ -180,6 +180,27 @@ TEST_F(Vxlan, X3_InnerSourcesMustLiveBehindTheirVtep)
 	expect_drop("spoofed_ip", outer(inner("192.0.2.1").bytes()));    // the node's
 }
 
+TEST_F(Vxlan, X3_NobodyThereHasTheMacOfAPodHere)
+{
+	Packet p = inner();
+	p.src = sw.mac("a");
+	expect_drop("spoofed_mac", outer(p.bytes()));
+	EXPECT_EQ(sw.connections(), 0u);
+	p.src = gateway; // as another node of ours sends
+	arrive(outer(p.bytes()));
+	EXPECT_EQ(sw.take("a").text(), "inner");
+	// Two have it, then one, then nobody.
+	sw.pod("c", "10.244.1.7");
+	const std::string c = R"({"kind":"Endpoint","name":"c","network":"default","port":"c","mac":")";
+	p.src = sw.mac("c"), p.sport = 2001;
+	ASSERT_TRUE(sw.apply(c + sw.mac("a").text() + R"(","ips":["10.244.1.7"]})")) << sw.error;
+	arrive(outer(p.bytes()));
+	EXPECT_EQ(sw.take("a").text(), "inner") << "it was a pod's";
+	ASSERT_TRUE(sw.remove("Endpoint", "c"));
+	p.src = sw.mac("a"), p.sport = 2002;
+	expect_drop("spoofed_mac", outer(p.bytes()));
+}
+
 TEST_F(Vxlan, NothingIsPassedOnToAThirdNode)
 {
 	sw.remote("node-3", "192.0.2.3", "10.244.3.0/24");
