@@ -150,12 +150,12 @@ class Story:
 
     # -- programs ----------------------------------------------------------------------------------------------------
     def iperf(self, to, *more, seconds=1.5):
-        # One test at a time: the server may still be putting the last one away.
+        # One test at a time: the server may still be putting the last one away, and listens anew after that.
         for _ in range(20):
             r = sh("iperf3", "-c", to, "-p", str(IPERF), "-t", str(seconds), "-J", "--connect-timeout", "5000", *more,
                    netns=self.client, check=False, timeout=60)
             end = json.loads(r.stdout)
-            if not any(why in end.get("error", "") for why in ("busy", "reset by peer")):
+            if not any(why in end.get("error", "") for why in ("busy", "reset by peer", "refused")):
                 break
             time.sleep(0.2)
         expect("error" not in end, f"iperf3 {to} {' '.join(more)}: {end.get('error')}")
