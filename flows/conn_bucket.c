@@ -149,17 +149,11 @@ conn_find_burst(const struct conn_table *t, const struct tuple *const key[], uns
 	}
 }
 
-void
-bucket_prefetch(const struct conn_table *t, uint32_t hash)
-{
-	__builtin_prefetch(&t->bucket[home_of(t, hash)]);
-}
-
 uint32_t
 conn_prefetch(const struct conn_table *t, const struct tuple *key)
 {
 	uint32_t hash = conn_hash(t, key);
-	bucket_prefetch(t, hash);
+	__builtin_prefetch(&t->bucket[home_of(t, hash)]);
 	return hash;
 }
 

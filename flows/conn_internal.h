@@ -118,8 +118,6 @@ static_assert(100 * (sizeof(struct conn_half) * 2 + sizeof(struct conn_cold)) +
 int bucket_insert(struct conn_table *t, uint32_t hash, uint32_t ref);
 void bucket_erase(struct conn_table *t, uint32_t hash, uint32_t ref);
 
-void bucket_prefetch(const struct conn_table *t, uint32_t hash);
-
 /* Call fn for every half but self's that carries key, whatever its flags, until it returns true. */
 typedef bool rival_fn(struct conn_table *t, uint32_t ref, void *arg);
 void bucket_rivals(struct conn_table *t, const struct tuple *key, uint32_t hash, uint32_t self, rival_fn *fn,
