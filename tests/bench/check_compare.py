@@ -2,10 +2,10 @@
 """Does scripts/bench compare say what was measured? Its rows and its judgement of the goals from made-up runs; that a job which was not done gives no
 row; and one short real run: a Service behind a tunnel, done by Weft and seen at the far side."""
 import os
-import sys
 import types
 
 import compare
+import counted
 import scenarios
 import subjects
 from job import rules
@@ -101,14 +101,6 @@ def testpmd_does_not():
     return False
 
 
-def main():
-    checks = (ratio_is_of_rounds, goals_are_judged, rounds_that_disagree_are_named, generator_s_limit_is_seen, undone_jobs_are_refused, all_have_the_same_rules, goals_name_what_is_there,
-              weft_does_the_job, testpmd_does_not)
-    failed = [c.__name__ for c in checks if not c()]
-    for name in failed:
-        print(f"{name}: no")
-    print(f"{len(checks) - len(failed)} passed, {len(failed)} failed")
-    return len(failed) != 0
-
-
-sys.exit(main())
+counted.run({c.__name__: c for c in (
+    ratio_is_of_rounds, goals_are_judged, rounds_that_disagree_are_named, generator_s_limit_is_seen, undone_jobs_are_refused, all_have_the_same_rules,
+    goals_name_what_is_there, weft_does_the_job, testpmd_does_not)})

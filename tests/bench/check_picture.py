@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does the picture say what the rows say? Well-formed, a bar for each rate with a length in proportion, the ratios as text."""
-import sys
 import xml.etree.ElementTree as ElementTree
 
+import counted
 import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -79,15 +79,4 @@ CHECKS = {
     "a group says what it is": lambda: "memif · 64 B · 10 k flows" in texts() and "vhost · 1500 B · 1 M flows" in texts(),
     "nothing to draw is an error": nothing_to_draw_is_an_error,
 }
-passed = failed = 0
-for name, check in CHECKS.items():
-    try:
-        good = check()
-    except Exception as e:  # one that breaks is one that fails
-        good, name = False, f"{name}: {e!r}"
-    passed += good
-    failed += not good
-    if not good:
-        print(name)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0)
+counted.run(CHECKS)

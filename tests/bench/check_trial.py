@@ -2,14 +2,13 @@
 """Are series of rates measured and searched rightly? The searches on a switch that is made up, with a known limit; and a short real series: a
 Service behind a tunnel, with stamps."""
 import os
-import sys
 import types
 
+import counted
 import latency
 import ndr
 import scenarios
 import trial
-from switch import LabError
 
 ARGS = types.SimpleNamespace(build=os.environ["WEFT_BUILD"], cores=sorted(os.sched_getaffinity(0))[:2], hugepages=False, huge=None, priority=False, quiet=True,
                              seconds=30, warmup=0.1, full_seconds=0.2, size=64, rate=0, peer="testpmd-mac", scenario=scenarios.by_name("route"))
@@ -96,17 +95,4 @@ CHECKS = {
     "differences are of turns": differences_are_of_turns,
     "a series is measured": a_series_is_measured,
 }
-passed = failed = 0
-for name, check in CHECKS.items():
-    if check is a_series_is_measured and len(ARGS.cores) < 2:
-        continue
-    try:
-        good = check()
-    except LabError as e:
-        good, name = False, f"{name}: {e}"
-    passed += good
-    failed += not good
-    if not good:
-        print(name)
-print(f"{passed} passed, {failed} failed")
-sys.exit(failed != 0)
+counted.run({name: check for name, check in CHECKS.items() if check is not a_series_is_measured or len(ARGS.cores) >= 2})

@@ -7,10 +7,8 @@ tests/bench/gen_latency.h says what a time includes and what a percentile is. Gi
 turn; but the longest of all as the maximum. Frames are sent in bursts of 32, so at low rates the burst itself is most of the time: the difference is
 what to look at.
 """
-import json
-
-from switch import median, rounded, say, table
-from trial import Trials, kept_pace, lost
+from switch import median, rounded, say
+from trial import Trials, kept_pace, lost, show, take_turns
 
 COLUMNS = ("scenario", "port", "load", "size", "flows", "weft_mpps", "peer", "peer_mpps", "weft_p50_us", "peer_p50_us", "p50_beyond_us", "weft_p99_us", "peer_p99_us",
            "p99_beyond_us", "weft_p999_us", "peer_p999_us", "weft_max_us", "peer_max_us", "loss", "peer_loss", "waited_ms", "reached")
@@ -64,14 +62,7 @@ def row(args, kind, load, weft, peer):
 def latency(args):
     rows = []
     for kind in args.ports:
-        runs = {"weft": [], args.peer: []}
-        for _ in range(args.repeat):
-            for name, those in runs.items():
-                those.append(measure(args, name, kind))
-        rows += [row(args, kind, load, *([r[load] for r in those] for those in runs.values())) for load in args.loads]
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return
-    table(rows, COLUMNS)
-    print(f"medians of {args.repeat} runs of {args.seconds:g} s, maxima of all; load: of the switch's own full rate; beyond: Weft's less the peer's; reached: at half "
-          f"load less than {GOALS['p50', 0.5]} us (p50) and {GOALS['p99', 0.5]} us (p99) beyond testpmd's; {'hugepages' if args.hugepages else '4 KiB pages'}")
+        runs = take_turns(args, kind, measure)
+        rows += [row(args, kind, load, *([r[load] for r in those] for those in runs)) for load in args.loads]
+    show(args, rows, COLUMNS, f"medians of {args.repeat} runs of {args.seconds:g} s, maxima of all; load: of the switch's own full rate; beyond: Weft's less the peer's; "
+         f"reached: at half load less than {GOALS['p50', 0.5]} us (p50) and {GOALS['p99', 0.5]} us (p99) beyond testpmd's")

@@ -8,10 +8,8 @@ without loss is then confirmed over --seconds (30), at the second try at the lat
 10 Mpps: on a machine that takes a core away for longer, the rate without loss says more about the machine than about the switch, so compare within
 one run, and read the rate at 0.1 % beside it.
 """
-import json
-
-from switch import median, rounded, say, table
-from trial import Trials, kept_pace, lost
+from switch import median, rounded, say
+from trial import Trials, kept_pace, lost, show, take_turns
 
 TRIAL_S = 0.3
 PRECISION = 0.01
@@ -80,16 +78,6 @@ def row(args, kind, weft, peer):
 
 
 def ndr(args):
-    rows = []
-    for kind in args.ports:
-        runs = {"weft": [], args.peer: []}
-        for _ in range(args.repeat):
-            for name, those in runs.items():
-                those.append(measure(args, name, kind))
-        rows.append(row(args, kind, *runs.values()))
-    if args.json:
-        print(json.dumps(rows, indent=1))
-        return
-    table(rows, COLUMNS)
-    print(f"medians of {args.repeat} runs; Mpps of each direction; ndr: no loss over {args.seconds:g} s; short: no loss over {TRIAL_S} s; pdr: {ALLOWED:.1%} loss; "
-          f"{'hugepages' if args.hugepages else '4 KiB pages'}")
+    rows = [row(args, kind, *take_turns(args, kind, measure)) for kind in args.ports]
+    show(args, rows, COLUMNS, f"medians of {args.repeat} runs; Mpps of each direction; ndr: no loss over {args.seconds:g} s; short: no loss over {TRIAL_S} s; "
+         f"pdr: {ALLOWED:.1%} loss")

@@ -6,7 +6,7 @@ import time
 
 import job
 import subjects
-from switch import GATEWAY_MAC, Bench, LabError, start_generator
+from switch import GATEWAY_MAC, Bench, LabError, start_generator, table
 
 
 def schedule(processes):
@@ -99,3 +99,20 @@ def lost(report):
 def kept_pace(report, sides):
     """Did the generator itself offer the rate from so many sides? Else it says nothing about the switch."""
     return report["due"] >= 0.98 * report["rate"] * 1e6 * report["seconds"] * sides
+
+
+def take_turns(args, kind, measure):
+    """[Weft's runs, the peer's]."""
+    runs = {"weft": [], args.peer: []}
+    for _ in range(args.repeat):
+        for name, those in runs.items():
+            those.append(measure(args, name, kind))
+    return list(runs.values())
+
+
+def show(args, rows, columns, meaning):
+    if args.json:
+        print(json.dumps(rows, indent=1))
+        return
+    table(rows, columns)
+    print(f"{meaning}; {'hugepages' if args.hugepages else '4 KiB pages'}")
