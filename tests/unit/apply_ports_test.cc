@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include <filesystem>
-#include <fstream>
 #include <string>
 
 #include "mgmt_fake.hpp"
+#include "one_line.hpp"
 
 namespace
 {
@@ -383,8 +383,8 @@ class KernelPorts : public fake::Manager
 	KernelPorts()
 	{
 		mkdir(dir.c_str(), 0700);
-		write(reserved, "9000");
-		write(range, "32768 60999");
+		write_line(reserved, "9000");
+		write_line(range, "32768 60999");
 		sysctl_dir = state_dir = dir.c_str();
 	}
 
@@ -392,21 +392,6 @@ class KernelPorts : public fake::Manager
 	{
 		stop();
 		std::filesystem::remove_all(dir);
-	}
-
-	static void
-	write(const std::string &path, const std::string &text)
-	{
-		std::ofstream(path) << text << "\n";
-	}
-
-	static std::string
-	read(const std::string &path)
-	{
-		std::string line;
-		std::ifstream f(path);
-		std::getline(f, line);
-		return line;
 	}
 
 	static std::string
@@ -427,15 +412,15 @@ class KernelPorts : public fake::Manager
 TEST_F(KernelPorts, FollowWhatWantsThem)
 {
 	apply(masquerade(40000, 49999));
-	EXPECT_EQ(read(reserved), "9000") << "the kernel does not have the address";
+	EXPECT_EQ(read_line(reserved), "9000") << "the kernel does not have the address";
 	apply(node + "," + host);
-	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	EXPECT_EQ(read_line(reserved), "9000,40000-49999");
 	apply(service("a", 30080));
-	EXPECT_EQ(read(reserved), "9000,30080,40000-49999");
+	EXPECT_EQ(read_line(reserved), "9000,30080,40000-49999");
 	apply(masquerade(50000, 50999) + "," + service("a", 30081));
-	EXPECT_EQ(read(reserved), "9000,30081,50000-50999");
+	EXPECT_EQ(read_line(reserved), "9000,30081,50000-50999");
 	ask("delete", R"({"kind":"Port","name":"host"})");
-	EXPECT_EQ(read(reserved), "9000");
+	EXPECT_EQ(read_line(reserved), "9000");
 }
 
 TEST_F(KernelPorts, AFailedChangeLeavesThemAsTheyWere)
@@ -443,25 +428,25 @@ TEST_F(KernelPorts, AFailedChangeLeavesThemAsTheyWere)
 	apply(node + "," + host + "," + masquerade(40000, 49999));
 	state.fail_put["a"] = {-EINVAL, "no"};
 	EXPECT_EQ(apply(masquerade(32768, 60999) + "," + service("a", 30080)), "-32602 objects[1].network: no");
-	EXPECT_EQ(read(reserved), "9000,40000-49999");
+	EXPECT_EQ(read_line(reserved), "9000,40000-49999");
 	state.fail_put.clear();
 	EXPECT_EQ(apply(masquerade(1024, 65535) + "," + service("a", 30080)),
 		  "-32000 objects[0].masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (32768 60999) would be left to the node "
 		  "itself: make portRange smaller");
-	EXPECT_EQ(read(reserved), "9000,40000-49999");
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "9000,40000-49999");
+	EXPECT_EQ(read_line(range), "32768 60999");
 }
 
 TEST_F(KernelPorts, MayMoveToWhereTheyWouldNotFitBesideTheOldOnes)
 {
 	apply(node + "," + host + "," + masquerade(32768, 60999));
-	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(read_line(range), "10000 60999");
 	EXPECT_EQ(apply(masquerade(10000, 32767)), R"({"epoch":2,"applied":1,"unchanged":0,"deleted":0})");
-	EXPECT_EQ(read(reserved), "9000,10000-32767");
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "9000,10000-32767");
+	EXPECT_EQ(read_line(range), "32768 60999");
 	state.fail_put["a"] = {-EINVAL, "no"};
 	EXPECT_EQ(apply(masquerade(32768, 60999) + "," + service("a", 30080)), "-32602 objects[1].network: no");
-	EXPECT_EQ(read(reserved), "9000,10000-32767");
+	EXPECT_EQ(read_line(reserved), "9000,10000-32767");
 }
 
 TEST_F(KernelPorts, AreCheckedBeforeAnythingIsTouched)
@@ -476,21 +461,21 @@ TEST_F(KernelPorts, AreCheckedBeforeAnythingIsTouched)
 	EXPECT_EQ(apply(masquerade(1024, 65535) + "," + tap("host", "weft0", R"(,"host":true,"mtu":1400)")), refusal);
 	for (const std::string &line : state.log)
 		EXPECT_NE(line, "close host");
-	EXPECT_EQ(read(reserved), "9000,40000-49999");
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "9000,40000-49999");
+	EXPECT_EQ(read_line(range), "32768 60999");
 }
 
 TEST_F(KernelPorts, AreGivenBackAtTheEnd)
 {
 	apply(node + "," + host + "," + masquerade(32768, 60999) + "," + service("a", 30080));
-	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
-	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(read_line(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read_line(range), "10000 60999");
 	stop();
-	EXPECT_EQ(read(reserved), "9000");
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "9000");
+	EXPECT_EQ(read_line(range), "32768 60999");
 	ASSERT_EQ(start(), 0) << error.text;
-	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
-	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(read_line(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read_line(range), "10000 60999");
 }
 
 TEST_F(KernelPorts, ThatAStartCannotHaveAreAWarning)
@@ -498,8 +483,8 @@ TEST_F(KernelPorts, ThatAStartCannotHaveAreAWarning)
 	apply(node + "," + host + "," + masquerade(40000, 49999) + R"(,{"kind":"Network","name":"other"})");
 	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}), "nothing");
 	stop();
-	write(range, "40000 49999");
-	write(reserved, "1-39999");
+	write_line(range, "40000 49999");
+	write_line(reserved, "1-39999");
 	ASSERT_EQ(start(), 0) << "it is better without than not at all: " << error.text;
 	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}),
 		  R"(["masquerade.portRange: only 0 ports of net.ipv4.ip_local_port_range (40000 49999) would be left to the node itself: make )"
@@ -508,11 +493,11 @@ TEST_F(KernelPorts, ThatAStartCannotHaveAreAWarning)
 	// Who asks for something else is not told of it.
 	EXPECT_EQ(apply(service("a", 30080)), R"({"epoch":2,"applied":1,"unchanged":0,"deleted":0})");
 	EXPECT_NE(value("get", warnings, {"object", "status", "warnings"}), "nothing");
-	write(range, "32768 60999");
-	write(reserved, "9000");
+	write_line(range, "32768 60999");
+	write_line(reserved, "9000");
 	apply(service("a", 30081));
 	EXPECT_EQ(value("get", warnings, {"object", "status", "warnings"}), "nothing");
-	EXPECT_EQ(read(reserved), "9000,30081,40000-49999");
+	EXPECT_EQ(read_line(reserved), "9000,30081,40000-49999");
 }
 
 } // namespace

@@ -4,10 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <string>
 
 #include "kernel_ports.h"
+#include "one_line.hpp"
 
 namespace
 {
@@ -66,8 +66,8 @@ struct KernelPorts : testing::Test {
 	SetUp() override
 	{
 		mkdir(dir.c_str(), 0700);
-		write(reserved, "");
-		write(range, "32768\t60999");
+		write_line(reserved, "");
+		write_line(range, "32768\t60999");
 		begin("boot-1");
 	}
 	void
@@ -83,21 +83,7 @@ struct KernelPorts : testing::Test {
 	begin(const char *boot)
 	{
 		kernel_ports_init(&k, dir.c_str(), dir.c_str(), boot);
-	}
-	static void
-	write(const std::string &path, const std::string &text)
-	{
-		std::ofstream(path) << text << "\n";
-	}
-	static std::string
-	read(const std::string &path)
-	{
-		std::string line;
-		std::ifstream f(path);
-		std::getline(f, line);
-		return line;
-	}
-	int
+	}	int
 	want(const char *must, const char *may = "")
 	{
 		struct port_set a = set(must), b = set(may);
@@ -107,14 +93,14 @@ struct KernelPorts : testing::Test {
 
 TEST_F(KernelPorts, BesideWhatIsThereAndBackAgain)
 {
-	write(reserved, "8080,40000-40010");
+	write_line(reserved, "8080,40000-40010");
 	ASSERT_EQ(want("40000-49999"), 0) << e.text;
-	EXPECT_EQ(read(reserved), "8080,40000-49999");
+	EXPECT_EQ(read_line(reserved), "8080,40000-49999");
 	ASSERT_EQ(want("45000-49999", "30080"), 0);
-	EXPECT_EQ(read(reserved), "8080,30080,40000-40010,45000-49999") << "what others put there stays";
+	EXPECT_EQ(read_line(reserved), "8080,30080,40000-40010,45000-49999") << "what others put there stays";
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(reserved), "8080,40000-40010");
-	EXPECT_EQ(read(range), "32768\t60999") << "there was enough left";
+	EXPECT_EQ(read_line(reserved), "8080,40000-40010");
+	EXPECT_EQ(read_line(range), "32768\t60999") << "there was enough left";
 }
 
 TEST_F(KernelPorts, NothingIsTouchedWhenNothingIsWanted)
@@ -126,25 +112,25 @@ TEST_F(KernelPorts, NothingIsTouchedWhenNothingIsWanted)
 TEST_F(KernelPorts, SomebodyElseMayChangeItMeanwhile)
 {
 	ASSERT_EQ(want("40000-40009"), 0);
-	write(reserved, "9000,40000-40009");
+	write_line(reserved, "9000,40000-40009");
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(reserved), "9000");
+	EXPECT_EQ(read_line(reserved), "9000");
 }
 
 TEST_F(KernelPorts, WhatAKilledProcessLeftIsKnownByItsRecord)
 {
-	write(reserved, "9000,40005");
+	write_line(reserved, "9000,40005");
 	ASSERT_EQ(want("32768-60999", "30080"), 0) << e.text;
-	EXPECT_EQ(read(reserved), "9000,30080,32768-60999");
-	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(read_line(reserved), "9000,30080,32768-60999");
+	EXPECT_EQ(read_line(range), "10000 60999");
 	begin("boot-1");
 	// What nobody wants any more is taken back; what was there before us is not ours, though we wanted it, too.
 	ASSERT_EQ(want("50000-50999"), 0) << e.text;
-	EXPECT_EQ(read(reserved), "9000,40005,50000-50999");
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "9000,40005,50000-50999");
+	EXPECT_EQ(read_line(range), "32768 60999");
 	begin("boot-1");
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(reserved), "9000,40005");
+	EXPECT_EQ(read_line(reserved), "9000,40005");
 	EXPECT_NE(access(record.c_str(), F_OK), 0) << "nothing is ours, nothing is written down";
 }
 
@@ -154,7 +140,7 @@ TEST_F(KernelPorts, TheRecordOfAnotherBootMeansNothing)
 	begin("boot-2");
 	ASSERT_EQ(want("45000-46000"), 0);
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(reserved), "40000-49999") << "somebody has set it at the start of this boot";
+	EXPECT_EQ(read_line(reserved), "40000-49999") << "somebody has set it at the start of this boot";
 }
 
 TEST_F(KernelPorts, WhatCannotBeWrittenDownIsNotDone)
@@ -162,7 +148,7 @@ TEST_F(KernelPorts, WhatCannotBeWrittenDownIsNotDone)
 	mkdir((record + ".new").c_str(), 0700);
 	EXPECT_LT(want("40000-49999"), 0);
 	EXPECT_EQ(std::string(e.text), record + " cannot be written: Is a directory");
-	EXPECT_EQ(read(reserved), "");
+	EXPECT_EQ(read_line(reserved), "");
 	rmdir((record + ".new").c_str());
 	EXPECT_EQ(want("40000-49999"), 0);
 }
@@ -170,13 +156,13 @@ TEST_F(KernelPorts, WhatCannotBeWrittenDownIsNotDone)
 TEST_F(KernelPorts, ABrokenRecordMeansNothing)
 {
 	for (const char *text : {"", "boot-1", "boot-1\nx-y\n\n", "\n\n\n\n"}) {
-		write(record, text);
-		write(reserved, "9000");
+		write_line(record, text);
+		write_line(reserved, "9000");
 		begin("boot-1");
 		ASSERT_EQ(want("40000-49999"), 0) << text;
 		ASSERT_EQ(want(""), 0) << text;
-		EXPECT_EQ(read(reserved), "9000") << text;
-		EXPECT_EQ(read(range), "32768\t60999") << text;
+		EXPECT_EQ(read_line(reserved), "9000") << text;
+		EXPECT_EQ(read_line(range), "32768\t60999") << text;
 	}
 }
 
@@ -185,46 +171,46 @@ TEST_F(KernelPorts, WhatClosedTheGapsOfALongListIsOurs)
 	struct port_set many = {}, none = {};
 	for (uint32_t p = 10001; p < 30000; p += 7)
 		port_set_add(&many, (uint16_t)p, (uint16_t)p);
-	write(reserved, "9000");
+	write_line(reserved, "9000");
 	ASSERT_EQ(kernel_ports_set(&k, &none, &many, nullptr, &e), 0);
-	EXPECT_NE(read(reserved), "9000");
+	EXPECT_NE(read_line(reserved), "9000");
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(reserved), "9000");
+	EXPECT_EQ(read_line(reserved), "9000");
 }
 
 TEST_F(KernelPorts, TheRangeIsPutBackAsSoonAsItWillDo)
 {
 	ASSERT_EQ(want("32768-60999"), 0);
-	EXPECT_EQ(read(range), "10000 60999");
+	EXPECT_EQ(read_line(range), "10000 60999");
 	ASSERT_EQ(want("40000-50000"), 0);
-	EXPECT_EQ(read(range), "32768 60999");
+	EXPECT_EQ(read_line(range), "32768 60999");
 	ASSERT_EQ(want("32768-60999"), 0);
-	write(range, "15000 60999");
+	write_line(range, "15000 60999");
 	ASSERT_EQ(want("40000-50000"), 0);
-	EXPECT_EQ(read(range), "15000 60999") << "somebody else has set it since";
+	EXPECT_EQ(read_line(range), "15000 60999") << "somebody else has set it since";
 }
 
 TEST_F(KernelPorts, TheKernelKeepsPortsOfItsOwn)
 {
 	ASSERT_EQ(want("32768-60999"), 0) << e.text;
-	EXPECT_EQ(read(range), "10000 60999") << "the default range would have left it none";
+	EXPECT_EQ(read_line(range), "10000 60999") << "the default range would have left it none";
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(range), "32768 60999");
-	EXPECT_EQ(read(reserved), "");
+	EXPECT_EQ(read_line(range), "32768 60999");
+	EXPECT_EQ(read_line(reserved), "");
 	// Unless somebody has set it since.
 	ASSERT_EQ(want("32768-60999"), 0);
-	write(range, "20000 30000");
+	write_line(range, "20000 30000");
 	ASSERT_EQ(want(""), 0);
-	EXPECT_EQ(read(range), "20000 30000");
+	EXPECT_EQ(read_line(range), "20000 30000");
 }
 
 TEST_F(KernelPorts, RefusedWhenItWouldHaveNone)
 {
-	write(range, "10000 60999");
+	write_line(range, "10000 60999");
 	EXPECT_EQ(want("1024-65535"), -EBUSY);
 	EXPECT_NE(std::string(e.text).find("net.ipv4.ip_local_port_range"), std::string::npos) << e.text;
 	ASSERT_EQ(want(""), 0) << "and taken back";
-	EXPECT_EQ(read(reserved), "");
+	EXPECT_EQ(read_line(reserved), "");
 }
 
 TEST_F(KernelPorts, RefusedWithTheNameOfTheSysctl)
