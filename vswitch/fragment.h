@@ -10,8 +10,8 @@
  * one meet at one worker, which is one that polls that port anyway (see fragment_mine). So nothing here is shared, and a
  * flood of fragments costs only the workers that the flooder's own queues cost.
  *
- * Memory is bounded: entries and held packets in all, by source (an endpoint or a VTEP) and by source and address. Whoever is at a bound pays
- * with his own oldest datagram; when the table is full, the source that has most of it does.
+ * Memory is bounded: entries and held packets in all, by source (an endpoint or a VTEP) and by source and address, each counted exactly, not by a
+ * hash that two could share. Whoever is at a bound pays with his own oldest datagram; when the table is full, the source that has most of it does.
  */
 #ifndef VSWITCH_FRAGMENT_H
 #define VSWITCH_FRAGMENT_H

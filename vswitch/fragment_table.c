@@ -8,7 +8,6 @@
 #include "fragment.h"
 
 #define BUCKETS 1024u
-#define ACCOUNTS 1024u
 #define CLASSES 2        /* waiting, and all others */
 #define EXPIRE_BUDGET 64 /* in one round of housekeeping */
 
@@ -17,10 +16,21 @@ struct list {
 	uint16_t head, tail, n;
 };
 
+/* Of one source, or of one address of it: here for as long as it has entries, so that there are never more than
+ * entries. 0 is none. */
+struct account {
+	struct list list[CLASSES];
+	uint16_t held;
+	uint16_t chain; /* next in its bucket, or free */
+	uint32_t hash;
+	struct tuple whose; /* net_proto: the source; src: the address, BY_ADDRESS */
+};
+
 struct fragment_table {
-	struct list account[BY_AGE][ACCOUNTS][CLASSES];
+	struct account account[BY_AGE][FRAGMENT_ENTRIES + 1];
+	uint16_t account_bucket[BY_AGE][BUCKETS];
+	uint16_t free_account[BY_AGE];
 	struct list age[CLASSES];
-	uint16_t account_held[BY_AGE][ACCOUNTS];
 	uint16_t bucket[BUCKETS];
 	uint16_t free, free_held;
 	uint16_t used, used_held;
@@ -41,6 +51,10 @@ fragment_table_new(void)
 	for (unsigned int i = FRAGMENT_ENTRIES; i > 0; i--) {
 		t->entry[i].chain = t->free;
 		t->free = (uint16_t)i;
+		for (int by = 0; by < BY_AGE; by++) {
+			t->account[by][i].chain = t->free_account[by];
+			t->free_account[by] = (uint16_t)i;
+		}
 	}
 	for (unsigned int i = FRAGMENT_HELD; i > 0; i--) {
 		t->held[i].next = t->free_held;
@@ -70,7 +84,7 @@ class_of(const struct fragment_entry *e)
 static struct list *
 list_of(struct fragment_table *t, const struct fragment_entry *e, int by)
 {
-	return by == BY_AGE ? &t->age[class_of(e)] : &t->account[by][e->account[by]][class_of(e)];
+	return by == BY_AGE ? &t->age[class_of(e)] : &t->account[by][e->account[by]].list[class_of(e)];
 }
 
 static void
@@ -103,6 +117,47 @@ list_remove(struct fragment_table *t, struct fragment_entry *e, int by)
 	l->n--;
 }
 
+static unsigned int
+entries_of(const struct account *a)
+{
+	return (unsigned int)a->list[0].n + a->list[1].n;
+}
+
+/* An account's index, where that is written; 0 there: it has none yet. */
+static uint16_t *
+account_find(struct fragment_table *t, int by, const struct tuple *whose, uint32_t hash)
+{
+	uint16_t *at = &t->account_bucket[by][hash & (BUCKETS - 1)];
+	while (*at != 0 && !tuple_equal(&t->account[by][*at].whose, whose))
+		at = &t->account[by][*at].chain;
+	return at;
+}
+
+static uint16_t
+account_open(struct fragment_table *t, int by, const struct tuple *whose, uint32_t hash)
+{
+	uint16_t *at = account_find(t, by, whose, hash);
+	if (*at == 0) {
+		uint16_t i = t->free_account[by];
+		t->free_account[by] = t->account[by][i].chain;
+		t->account[by][i] = (struct account){.whose = *whose, .hash = hash};
+		*at = i;
+	}
+	return *at;
+}
+
+/* Closed when nothing is left in it. */
+static void
+account_leave(struct fragment_table *t, int by, uint16_t i)
+{
+	struct account *a = &t->account[by][i];
+	if (entries_of(a) != 0)
+		return;
+	*account_find(t, by, &a->whose, a->hash) = a->chain;
+	a->chain = t->free_account[by];
+	t->free_account[by] = i;
+}
+
 static uint16_t *
 bucket_of(struct fragment_table *t, uint32_t hash)
 {
@@ -129,6 +184,8 @@ fragment_forget(struct fragment_table *t, struct fragment_entry *e)
 	*at = e->chain;
 	for (int by = 0; by < FRAGMENT_LISTS; by++)
 		list_remove(t, e, by);
+	for (int by = 0; by < BY_AGE; by++)
+		account_leave(t, by, e->account[by]);
 	e->chain = t->free;
 	t->free = i;
 	t->used--;
@@ -149,7 +206,7 @@ static void
 held_detach(struct fragment_table *t, struct fragment_entry *e)
 {
 	for (int by = 0; by < BY_AGE; by++)
-		t->account_held[by][e->account[by]] = (uint16_t)(t->account_held[by][e->account[by]] - e->n_held);
+		t->account[by][e->account[by]].held = (uint16_t)(t->account[by][e->account[by]].held - e->n_held);
 	e->held_head = e->held_tail = e->n_held = 0;
 }
 
@@ -191,19 +248,20 @@ evict(struct worker *w, uint16_t i)
 
 /* The oldest of those that there are more of. */
 static uint16_t
-oldest(const struct list lists[CLASSES])
+oldest(const struct account *a)
 {
-	return lists[0].n > lists[1].n ? lists[0].head : lists[1].head;
+	return a->list[0].n > a->list[1].n ? a->list[0].head : a->list[1].head;
 }
 
-/* Who has most of what is full. */
-static unsigned int
+/* The source that has most of what is full. */
+static const struct account *
 fullest(const struct fragment_table *t, bool held)
 {
-	unsigned int most = 0, who = 0;
-	for (unsigned int a = 0; a < ACCOUNTS; a++) {
-		const struct list *l = t->account[BY_SOURCE][a];
-		unsigned int has = held ? t->account_held[BY_SOURCE][a] : (unsigned int)l[0].n + l[1].n;
+	const struct account *who = &t->account[BY_SOURCE][0];
+	unsigned int most = 0;
+	for (unsigned int i = 1; i <= FRAGMENT_ENTRIES; i++) {
+		const struct account *a = &t->account[BY_SOURCE][i];
+		unsigned int has = held ? a->held : entries_of(a);
 		if (has > most) {
 			most = has;
 			who = a;
@@ -216,17 +274,19 @@ struct fragment_entry *
 fragment_add(struct worker *w, const struct datagram *d)
 {
 	struct fragment_table *t = w->fragments;
-	/* Nobody can choose whose account he shares: the hash is seeded, and slots are ours to give. */
-	struct tuple who = {.src = d->name.src, .net_proto = d->source};
-	uint16_t account[BY_AGE] = {[BY_SOURCE] = (uint16_t)(d->source & (ACCOUNTS - 1)),
-				    [BY_ADDRESS] = (uint16_t)(conn_hash(w->conns, &who) & (ACCOUNTS - 1))};
+	struct tuple whose[BY_AGE] = {
+		[BY_SOURCE] = {.net_proto = d->source},
+		[BY_ADDRESS] = {.net_proto = d->source, .src = d->name.src},
+	};
+	uint32_t hash[BY_AGE];
 	for (int by = 0; by < BY_AGE; by++) {
-		struct list *l = t->account[by][account[by]];
-		while (l[0].n + l[1].n >= account_max[by])
-			evict(w, oldest(l));
+		hash[by] = conn_hash(w->conns, &whose[by]);
+		struct account *a = &t->account[by][*account_find(t, by, &whose[by], hash[by])];
+		while (entries_of(a) >= account_max[by])
+			evict(w, oldest(a));
 	}
 	if (t->free == 0)
-		evict(w, oldest(t->account[BY_SOURCE][fullest(t, false)]));
+		evict(w, oldest(fullest(t, false)));
 
 	uint16_t i = t->free, *at = bucket_of(t, d->hash);
 	struct fragment_entry *e = &t->entry[i];
@@ -236,7 +296,8 @@ fragment_add(struct worker *w, const struct datagram *d)
 	e->source = d->source;
 	e->hash = d->hash;
 	e->since_ms = w->now_ms;
-	memcpy(e->account, account, sizeof(account));
+	for (int by = 0; by < BY_AGE; by++)
+		e->account[by] = account_open(t, by, &whose[by], hash[by]);
 	e->chain = *at;
 	*at = i;
 	for (int by = 0; by < FRAGMENT_LISTS; by++)
@@ -273,16 +334,16 @@ make_room(struct worker *w, const struct fragment_entry *e)
 	struct fragment_table *t = w->fragments;
 	uint16_t self = index_of(t, e);
 	for (int by = 0; by < BY_AGE; by++) {
-		uint16_t a = e->account[by];
-		while (t->account_held[by][a] >= account_held_max[by]) {
-			uint16_t victim = t->account[by][a][0].head;
+		const struct account *a = &t->account[by][e->account[by]];
+		while (a->held >= account_held_max[by]) {
+			uint16_t victim = a->list[0].head;
 			if (victim == self)
 				return false;
 			evict(w, victim);
 		}
 	}
 	if (t->free_held == 0) {
-		uint16_t victim = t->account[BY_SOURCE][fullest(t, true)][0].head;
+		uint16_t victim = fullest(t, true)->list[0].head;
 		/* All may be ready, for a moment. */
 		if (victim == self || victim == 0)
 			return false;
@@ -317,7 +378,7 @@ fragment_hold(struct worker *w, struct fragment_entry *e, struct rte_mbuf *m, co
 	e->held_tail = i;
 	e->n_held++;
 	for (int by = 0; by < BY_AGE; by++)
-		t->account_held[by][e->account[by]]++;
+		t->account[by][e->account[by]].held++;
 	return true;
 }
 
@@ -366,7 +427,7 @@ fragment_push_ready(struct worker *w, struct rte_mbuf *m, const struct packet *p
 {
 	struct fragment_table *t = w->fragments;
 	/* It is here for this burst only: whoever has most of what waits makes room, unless all of it is ready. */
-	uint16_t victim = t->free_held == 0 ? t->account[BY_SOURCE][fullest(t, true)][0].head : 0;
+	uint16_t victim = t->free_held == 0 ? fullest(t, true)->list[0].head : 0;
 	if (victim != 0)
 		evict(w, victim);
 	if (t->free_held == 0) {

@@ -416,6 +416,31 @@ TEST_F(P5_Fragments, AFullTableIsSharedFairly)
 	EXPECT_EQ(remembered(), 0u);
 }
 
+// Accounts are exact: of 600 addresses that have little, none pays for four that have too much, whatever the hash's seed.
+TEST_F(P5_Fragments, NobodyPaysForAnothersAddress)
+{
+	const uint32_t innocents = 150;
+	auto first = [&](const std::string &name, const std::string &from, uint32_t id) {
+		Packet p = sw.to(name, sw.ip("b")).udp(1000, 53).data(200);
+		p.from = from;
+		sw.give(name, fragment_of(p.bytes(), 0, 64, true, id));
+		if (id % 32 == 31)
+			sw.settle(2), sw.take_all("b");
+	};
+	for (uint32_t i = 0; i < 4; i++) {
+		std::string m = "m" + std::to_string(i);
+		sw.pod(m, "10.244.1." + std::to_string(100 + i), ",\"antiSpoof\":\"mac\"");
+		for (uint32_t n = 0; n < innocents; n++)
+			first(m, "198.51." + std::to_string(100 + i) + "." + std::to_string(n + 1), n);
+	}
+	for (uint32_t i = 0; i < 4; i++)
+		for (uint32_t n = 0; n < 3 * FRAGMENT_ADDRESS_MAX; n++)
+			first("m" + std::to_string(i), "203.0.113." + std::to_string(i + 1), 1000 + n);
+	sw.settle();
+	sw.take_all("b");
+	EXPECT_EQ(remembered(), 4 * (innocents + FRAGMENT_ADDRESS_MAX));
+}
+
 // Pods behind one VTEP share its part of the table, but one of them does not get all of it.
 TEST_F(P5_Fragments, BehindATunnelAnAddressHasItsShare)
 {
