@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weft measured: beside others (compare.py, forward.py), and as its tables grow (state.py). Called by scripts/bench.
 
-Two cores: the generator (weft-gen) has the first of the process's cpuset, the switch under test the second. No machine forwards
-at one rate twice, so numbers are medians over runs that take turns, each with fresh processes. Where the generator is the limit,
-the cycles that a switch spends on a packet are what to compare.
+Two cores, the first two of the process's cpuset: the switch under test has the one that serves fewer interrupts, the generator
+(weft-gen) the other. No machine forwards at one rate twice, so numbers are medians over runs that take turns, each with fresh
+processes. Where the generator is the limit, the cycles that a switch spends on a packet are what to compare.
 """
 import argparse
 import contextlib
@@ -23,9 +23,24 @@ import subjects
 from switch import KINDS, Hugepages, LabError
 
 
+def interrupts():
+    """Of each CPU: how many from devices it has served. A disk's may all go to one, where some take half a millisecond."""
+    with open("/proc/interrupts") as f:
+        cpus = [int(name[3:]) for name in f.readline().split()]
+        count = dict.fromkeys(cpus, 0)
+        for line in f:
+            name, *fields = line.split()
+            if name[:-1].isdigit():
+                for cpu, n in zip(cpus, fields):
+                    count[cpu] += int(n)
+    return count
+
+
 def check(args):
     cpus = sorted(os.sched_getaffinity(0))
-    args.cores = args.cores or cpus[:2]
+    if not args.cores:
+        served = interrupts()
+        args.cores = sorted(cpus[:2], key=lambda cpu: -served.get(cpu, 0))
     if len(args.cores) != 2 or args.cores[0] == args.cores[1] or not set(args.cores) <= set(cpus):
         raise LabError(f"needs two cores of {cpus}: one for the generator, one for the switch")
     for program in ("dpdk-testpmd",):
@@ -53,7 +68,7 @@ def common_options():
     p.add_argument("--rate", type=float, default=0, help="Mpps that the generator sends in each direction; 0: all it can (%(default)s)")
     p.add_argument("--hugepages", action="store_true", help="use hugepages for all; they are set up, and put back as they were")
     p.add_argument("--priority", action="store_true", help="ahead of everything else on these cores (nice -20), on a machine that others use")
-    p.add_argument("--cores", type=lambda s: [int(c) for c in s.split(",")], help="GENERATOR,SWITCH (the first two of the cpuset)")
+    p.add_argument("--cores", type=lambda s: [int(c) for c in s.split(",")], help="GENERATOR,SWITCH (the first two of the cpuset, the switch where fewer interrupts are served)")
     p.add_argument("--build", default=os.environ.get("WEFT_BUILD"), help="folder of the build ($WEFT_BUILD)")
     return p
 

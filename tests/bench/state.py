@@ -81,7 +81,7 @@ def add_ratio(rows, key):
 
 def in_process(args, options):
     """One run of state_bench; its JSON object."""
-    command = [os.path.join(args.build, "tests", "state_bench"), f"--size={args.size}"] + [f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()]
+    command = [os.path.join(args.build, "tests", "state_bench"), f"--size={args.size}", f"--core={args.cores[1]}"] + [f"--{k}" if v is True else f"--{k}={v}" for k, v in options.items()]
     if args.huge:
         command.append(f"--hugepages={args.huge.mount}")
     p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -212,7 +212,8 @@ def new(args):
 
 
 CHANGES_COLUMNS = ("scenario", "port", "flows", "services", "rules", "members", "changes_per_second", "mpps_without", "weft_mpps", "cost",
-                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "half_load_cpu_share", "big_apply_seconds", "big_apply_lost", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
+                   "apply_median_ms", "apply_p99_ms", "half_load_mpps", "half_load_lost", "half_load_longest_ms",
+                   "half_load_lost_without", "half_load_longest_ms_without", "half_load_cpu_share", "big_apply_seconds", "big_apply_lost", "big_apply_longest_ms", "denied_median_ms", "denied_max_ms", "accepted_median_ms",
                    "accepted_max_ms")
 
 
@@ -225,7 +226,7 @@ def changes(args):
                                   "seconds": args.seconds, "state": os.path.join(store, str(i))})
             runs.append(r)
             say(args, f"changes, {i + 1}/{args.repeat}: {r['mpps_without']:.2f} Mpps, with {r['changes_per_second']:.0f} changes/s {r['weft_mpps']:.2f}; "
-                      f"{r['half_load_lost']} lost at half load; seen after {r['denied_median_ms']:.2f} and {r['accepted_median_ms']:.2f} ms")
+                      f"{r['half_load_lost']} lost at half load, {r['half_load_lost_without']} without changes, {r['big_apply_lost']} by a big apply; seen after {r['denied_median_ms']:.2f} and {r['accepted_median_ms']:.2f} ms")
     return [merged(runs)]
 
 

@@ -24,10 +24,11 @@
 #include <weft/pipeline.h>
 
 #define STALL_S 5.0
-#define TURNS_PER_SECOND 100000          /* what passes for a second without threads */
+#define TURNS_PER_SECOND 100000  /* what passes for a second without threads */
 #define ESTABLISHED_SERVICES 16u /* that connections go through, however many there are */
 
-/* In place of libc's: the tables' seeds, some of which are taken before main, are no secret here, but the same always. */
+/* In place of libc's: the tables' seeds, some of which are taken before main, are no secret here, but the same always.
+ */
 ssize_t
 getrandom(void *out, size_t length, unsigned int flags)
 {
@@ -202,11 +203,14 @@ report(const struct state_options *o, const struct moment *a, const struct momen
 		      RTE_MIN(share, 1.0);
 	double created = (double)(b->conns.created - a->conns.created),
 	       lives = (double)(b->pod[1].lives - a->pod[1].lives);
-	json_t *row = json_pack(
-		"{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario", o->fresh ? "new" : o->routed ? "routed" : "established",
-		"port", "in-process", "protocol", p->protocol == IPPROTO_TCP ? "tcp" : "udp", "size", (int)p->size,
-		"workers", (int)o->workers, "services", (int)o->services, "backends", (int)(o->services * o->backends),
-		"rules", (int)o->rules, "members", (int)o->members, "hugepages", o->hugepages != NULL);
+	json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario",
+				o->fresh    ? "new"
+				: o->routed ? "routed"
+					    : "established",
+				"port", "in-process", "protocol", p->protocol == IPPROTO_TCP ? "tcp" : "udp", "size",
+				(int)p->size, "workers", (int)o->workers, "services", (int)o->services, "backends",
+				(int)(o->services * o->backends), "rules", (int)o->rules, "members", (int)o->members,
+				"hugepages", o->hugepages != NULL);
 	if (!o->fresh) {
 		json_object_set_new(row, "flows", json_integer(p->flows));
 		set(row, "open_cycles_per_connection", open_cpu * hz / p->flows);
@@ -290,6 +294,7 @@ static const char help[] =
 	"  --turns N           no threads: one worker's turns on this one, after the warm-up, 100,000 of which are a\n"
 	"                      second; the same every time, so times are not to be read; for callgrind\n"
 	"  --changes N         a second, to others' objects: what they cost and lose, and when a change is seen\n"
+	"  --core N            the first worker's CPU (the last of the cpuset); control has the first of the others\n"
 	"  --state DIR         keep objects there, as weftd does\n"
 	"  --hugepages DIR     a hugetlbfs mount for the connection table; DPDK's memory too\n";
 
@@ -310,6 +315,7 @@ enum {
 	WARMUP,
 	TURNS,
 	CHANGES,
+	CORE,
 	HUGEPAGES,
 	STATE,
 	HELP
@@ -331,6 +337,7 @@ static const struct option options[] = {
 	{"warmup", required_argument, NULL, WARMUP},
 	{"turns", required_argument, NULL, TURNS},
 	{"changes", required_argument, NULL, CHANGES},
+	{"core", required_argument, NULL, CORE},
 	{"hugepages", required_argument, NULL, HUGEPAGES},
 	{"state", required_argument, NULL, STATE},
 	{"help", no_argument, NULL, HELP},
@@ -340,10 +347,13 @@ static const struct option options[] = {
 static const struct {
 	double min, max;
 } range[HELP] = {
-	[FLOWS] = {1, FLOW_MAX}, [WORKERS] = {1, 2},      [SERVICES] = {1, 1 << 19},    [BACKENDS] = {1, 1000},
-	[RULES] = {1, 1e6},      [MEMBERS] = {0, 1e6},    [CAPACITY] = {1024, 1 << 27}, [TIMEOUT] = {0, 2000000},
-	[SIZE] = {64, 1514},     [SECONDS] = {0.01, 1e5}, [WARMUP] = {0, 1e5},          [TURNS] = {0, 1e15},
-	[CHANGES] = {0, 1e6},
+	[FLOWS] = {1, FLOW_MAX},      [WORKERS] = {1, 2},
+	[SERVICES] = {1, 1 << 19},    [BACKENDS] = {1, 1000},
+	[RULES] = {1, 1e6},           [MEMBERS] = {0, 1e6},
+	[CAPACITY] = {1024, 1 << 27}, [TIMEOUT] = {0, 2000000},
+	[SIZE] = {64, 1514},          [SECONDS] = {0.01, 1e5},
+	[WARMUP] = {0, 1e5},          [TURNS] = {0, 1e15},
+	[CHANGES] = {0, 1e6},         [CORE] = {0, CPU_SETSIZE - 1},
 };
 
 static double
@@ -359,8 +369,9 @@ number(int option, const char *text)
 static void
 parse(struct state_options *o, int argc, char **argv)
 {
-	double v[HELP] = {[FLOWS] = 1000,  [WORKERS] = 1,  [SERVICES] = 16, [BACKENDS] = 10, [RULES] = 10,
-			  [MEMBERS] = 100, [TIMEOUT] = -1, [SIZE] = 64,     [SECONDS] = -1,  [WARMUP] = -1};
+	double v[HELP] = {
+		[FLOWS] = 1000, [WORKERS] = 1, [SERVICES] = 16, [BACKENDS] = 10, [RULES] = 10, [MEMBERS] = 100,
+		[TIMEOUT] = -1, [CORE] = -1,   [SIZE] = 64,     [SECONDS] = -1,  [WARMUP] = -1};
 	memset(o, 0, sizeof(*o));
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == HELP || c == '?') {
@@ -384,6 +395,7 @@ parse(struct state_options *o, int argc, char **argv)
 	o->workers = (unsigned int)v[WORKERS];
 	o->turns = (uint64_t)v[TURNS];
 	o->changes = v[CHANGES];
+	o->core = (int)v[CORE];
 	o->timeout = (uint32_t)(v[TIMEOUT] >= 0 ? v[TIMEOUT] : fresh ? 2 : 0);
 	o->seconds = v[SECONDS] >= 0 ? v[SECONDS] : fresh ? 10 : 3;
 	o->warmup = v[WARMUP] >= 0 ? v[WARMUP] : fresh ? o->timeout + 3 : 1;

@@ -22,6 +22,7 @@ struct state_options {
 	uint32_t services, backends, rules, members, capacity;
 	uint32_t timeout; /* seconds of all connections; 0: the switch's defaults */
 	unsigned int workers;
+	int core; /* of the first worker, control's is another; -1: the last of the cpuset */
 	double seconds, warmup;
 	uint64_t turns;        /* instead of seconds: so many turns of one worker on this thread; 0: threads */
 	const char *hugepages; /* a hugetlbfs mount for the connection table, NULL: plain memory */
@@ -76,6 +77,8 @@ void pods_count(struct pod_count out[2]); /* of the client, of the backend */
 /* Packets a second that arrive at each pod's port, into a ring of 1024 that the worker may be too slow to empty; 0: as
  * many as it takes. In PODS_ESTABLISHED. */
 void pods_pace(double per_second);
+/* Seconds, the longest time since the last call that a paced pod waited to be asked for packets. */
+double pods_longest(void);
 /* When the backend got its last packet, and its first after it had none for 20 ms: seconds_now(). */
 void pods_times(double *last, double *resumed);
 uint64_t pods_opened(void); /* in PODS_OPEN: how many flows were answered */

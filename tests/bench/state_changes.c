@@ -22,6 +22,7 @@
 
 struct phase {
 	double mpps, mpps_of_a_core, changes_per_second, cpu_share;
+	double longest; /* seconds that a paced pod was not asked for packets */
 	uint64_t lost, dropped, decided;
 	double big_seconds; /* of a big batch */
 	double *ms;         /* of each apply */
@@ -107,6 +108,7 @@ run_phase(struct phase *out, double seconds, double rate, const struct state_opt
 	*out = (struct phase){.ms = calloc(room, sizeof(double))};
 	if (out->ms == NULL)
 		die("no memory");
+	pods_longest();
 	look(&a);
 	double start = seconds_now(), end = start + seconds;
 	while (rate > 0 && out->n < room && seconds_now() < end) {
@@ -121,6 +123,7 @@ run_phase(struct phase *out, double seconds, double rate, const struct state_opt
 	if (seconds_now() < end)
 		usleep((useconds_t)((end - seconds_now()) * 1e6));
 	look(&b);
+	out->longest = pods_longest();
 	double taken = (double)(b.pod[0].taken + b.pod[1].taken - a.pod[0].taken - a.pod[1].taken);
 	out->mpps = taken / (b.wall - a.wall) / 1e6;
 	out->mpps_of_a_core = taken / (b.cpu - a.cpu) / 1e6;
@@ -161,51 +164,81 @@ set(json_t *row, const char *name, double value)
 	json_object_set_new(row, name, json_real(value));
 }
 
+/* ROUNDS without changes and with them, in turns. */
+static void
+run_rounds(const struct state_options *o, struct phase out[2][ROUNDS])
+{
+	for (int i = 0; i < ROUNDS; i++) {
+		run_phase(&out[0][i], o->seconds, 0, NULL);
+		run_phase(&out[1][i], o->seconds, o->changes, NULL);
+	}
+}
+
+static double
+median_of(const struct phase *p, size_t field)
+{
+	double v[ROUNDS];
+	for (int i = 0; i < ROUNDS; i++)
+		v[i] = *(const double *)((const char *)&p[i] + field);
+	return quantile(v, ROUNDS, 0.5);
+}
+#define MEDIAN(phases, field) median_of(phases, offsetof(struct phase, field))
+
+/* What was lost in all rounds, and the longest that the worker stayed away; both are the machine's fault as much as the
+ * switch's. */
+static void
+set_lost(json_t *row, const char *lost, const char *longest, const char *share, const struct phase *p, int n)
+{
+	uint64_t sum = 0;
+	double most = 0, least = 1;
+	for (int i = 0; i < n; i++) {
+		sum += p[i].lost;
+		most = RTE_MAX(most, p[i].longest);
+		least = RTE_MIN(least, p[i].cpu_share);
+	}
+	json_object_set_new(row, lost, json_integer((json_int_t)sum));
+	json_object_set_new(row, longest, json_real(most * 1e3));
+	/* Less than 1: the machine gave the worker's core to others. */
+	json_object_set_new(row, share, json_real(least));
+}
+
 void
 changes_run(const struct state_options *o)
 {
-	struct phase still[ROUNDS], busy[ROUNDS], half, big;
-	double rate[2][ROUNDS], core[2][ROUNDS], seen[2][TOGGLES];
+	struct phase full[2][ROUNDS], half[2][ROUNDS], big;
+	double seen[2][TOGGLES];
 	switch_start(o);
 	for (; serial < OTHER_KINDS * OTHERS; serial += BATCH)
 		change(serial);
 	open_flows(o);
 	pods_set(PODS_ESTABLISHED);
 	pass_time(o, o->warmup);
-	for (int i = 0; i < ROUNDS; i++) {
-		run_phase(&still[i], o->seconds, 0, NULL);
-		run_phase(&busy[i], o->seconds, o->changes, NULL);
-		rate[0][i] = still[i].mpps;
-		rate[1][i] = busy[i].mpps;
-		core[0][i] = still[i].mpps_of_a_core;
-		core[1][i] = busy[i].mpps_of_a_core;
-	}
-	double mpps = quantile(rate[0], ROUNDS, 0.5), mpps_of_a_core = quantile(core[0], ROUNDS, 0.5);
+	run_rounds(o, full);
+	double mpps = MEDIAN(full[0], mpps), busy = MEDIAN(full[1], mpps);
 	pods_pace(mpps * 1e6 / 4); /* of each of the two directions */
 	pass_time(o, 0.2);
-	run_phase(&half, o->seconds, o->changes, NULL);
+	run_rounds(o, half);
 	run_phase(&big, o->seconds, 0, o);
 	toggle(seen);
 
 	json_t *row = json_pack("{s:s, s:s, s:i, s:i, s:i, s:i, s:b}", "scenario", "changes", "port", "in-process",
 				"flows", (int)o->plan.flows, "services", (int)o->services, "rules", (int)o->rules,
 				"members", (int)o->members, "store", o->state != NULL);
-	set(row, "changes_per_second", busy[0].changes_per_second);
+	set(row, "changes_per_second", full[1][0].changes_per_second);
 	set(row, "mpps_without", mpps);
-	set(row, "weft_mpps", quantile(rate[1], ROUNDS, 0.5));
-	set(row, "cost", 1 - quantile(rate[1], ROUNDS, 0.5) / mpps);
-	set(row, "cost_of_cores", 1 - quantile(core[1], ROUNDS, 0.5) / mpps_of_a_core);
-	set(row, "apply_median_ms", quantile(busy[0].ms, busy[0].n, 0.5));
-	set(row, "apply_p99_ms", quantile(busy[0].ms, busy[0].n, 0.99));
-	json_object_set_new(row, "decided_again", json_integer((json_int_t)busy[0].decided));
-	set(row, "half_load_mpps", half.mpps);
-	/* Less than 1: the machine gave the worker's core to others, and what came meanwhile may be lost by that. */
-	set(row, "half_load_cpu_share", half.cpu_share);
-	json_object_set_new(row, "half_load_lost", json_integer((json_int_t)half.lost));
-	json_object_set_new(row, "half_load_dropped", json_integer((json_int_t)half.dropped));
+	set(row, "weft_mpps", busy);
+	set(row, "cost", 1 - busy / mpps);
+	set(row, "cost_of_cores", 1 - MEDIAN(full[1], mpps_of_a_core) / MEDIAN(full[0], mpps_of_a_core));
+	set(row, "apply_median_ms", quantile(full[1][0].ms, full[1][0].n, 0.5));
+	set(row, "apply_p99_ms", quantile(full[1][0].ms, full[1][0].n, 0.99));
+	json_object_set_new(row, "decided_again", json_integer((json_int_t)full[1][0].decided));
+	set(row, "half_load_mpps", MEDIAN(half[1], mpps));
+	set_lost(row, "half_load_lost", "half_load_longest_ms", "half_load_cpu_share", half[1], ROUNDS);
+	set_lost(row, "half_load_lost_without", "half_load_longest_ms_without", "half_load_cpu_share_without", half[0],
+		 ROUNDS);
+	json_object_set_new(row, "half_load_dropped", json_integer((json_int_t)half[1][0].dropped));
 	set(row, "big_apply_seconds", big.big_seconds);
-	set(row, "big_apply_cpu_share", big.cpu_share);
-	json_object_set_new(row, "big_apply_lost", json_integer((json_int_t)big.lost));
+	set_lost(row, "big_apply_lost", "big_apply_longest_ms", "big_apply_cpu_share", &big, 1);
 	json_object_set_new(row, "big_apply_decided_again", json_integer((json_int_t)big.decided));
 	json_object_set_new(row, "big_apply_dropped", json_integer((json_int_t)big.dropped));
 	set(row, "denied_median_ms", quantile(seen[0], TOGGLES, 0.5));
@@ -215,11 +248,11 @@ changes_run(const struct state_options *o)
 	json_dumpf(row, stdout, JSON_REAL_PRECISION(6));
 	putchar('\n');
 	json_decref(row);
-	for (int i = 0; i < ROUNDS; i++) {
-		free(still[i].ms);
-		free(busy[i].ms);
-	}
-	free(half.ms);
+	for (int i = 0; i < ROUNDS; i++)
+		for (int with = 0; with < 2; with++) {
+			free(full[with][i].ms);
+			free(half[with][i].ms);
+		}
 	free(big.ms);
 	pods_set(PODS_SILENT);
 	pass_time(o, 0.1);

@@ -25,6 +25,7 @@ struct pod {
 	uint64_t random;
 	uint32_t next;
 	uint64_t paced_from, paced; /* TSC; packets that have arrived since */
+	uint64_t polled, longest;   /* TSC: when it was last asked for packets; between two such moments */
 	struct pod_count count[PORT_MAX_QUEUES]
 			      [2] __rte_cache_aligned; /* by queue, of rx and of tx: each has one writer */
 };
@@ -97,7 +98,10 @@ send_answers(struct pod *pod, struct rte_mbuf **m, uint16_t n)
 static uint16_t
 arrived(struct pod *pod, uint64_t interval, uint16_t n)
 {
-	uint64_t due = (rte_rdtsc() - pod->paced_from) / interval;
+	uint64_t now = rte_rdtsc(), due = (now - pod->paced_from) / interval;
+	if (now - pod->polled > __atomic_load_n(&pod->longest, __ATOMIC_RELAXED))
+		__atomic_store_n(&pod->longest, now - pod->polled, __ATOMIC_RELAXED);
+	pod->polled = now;
 	if (due - pod->paced > WINDOW) {
 		pod->count[pod->queue][0].lost += due - pod->paced - WINDOW;
 		pod->paced = due - WINDOW;
@@ -349,10 +353,19 @@ pods_pace(double per_second)
 	usleep(10000); /* nobody reads what follows */
 	uint64_t interval = per_second > 0 ? (uint64_t)((double)rte_get_tsc_hz() / per_second) : 0, now = rte_rdtsc();
 	for (int i = 0; i < 2; i++) {
-		pods.pod[i].paced_from = now;
-		pods.pod[i].paced = 0;
+		pods.pod[i].paced_from = pods.pod[i].polled = now;
+		pods.pod[i].paced = pods.pod[i].longest = 0;
 	}
 	__atomic_store_n(&pods.interval, interval, __ATOMIC_RELEASE);
+}
+
+double
+pods_longest(void)
+{
+	uint64_t longest = 0;
+	for (int i = 0; i < 2; i++)
+		longest = RTE_MAX(longest, __atomic_exchange_n(&pods.pod[i].longest, 0, __ATOMIC_RELAXED));
+	return (double)longest / (double)rte_get_tsc_hz();
 }
 
 void

@@ -28,7 +28,7 @@ static struct {
 	struct rte_mempool *pool;
 	char table[128];
 	double apply_seconds;
-	cpu_set_t cpus; /* what the process may use: EAL pins its first thread */
+	unsigned int core[CPU_SETSIZE], cores; /* that the process may use: EAL pins its first thread */
 } sw;
 
 void
@@ -70,13 +70,21 @@ the_pool(int numa)
 	return sw.pool;
 }
 
-static unsigned int
-cpu_number(unsigned int i)
+/* The cores of this process, the first worker's last. */
+static void
+find_cores(const struct state_options *o)
 {
-	for (unsigned int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &sw.cpus) && i-- == 0)
-			return cpu;
-	die("there are not so many cores");
+	cpu_set_t cpus;
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	if (o->core >= 0 && !CPU_ISSET((unsigned int)o->core, &cpus))
+		die("--core: %d is not ours", o->core);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET((unsigned int)cpu, &cpus) && cpu != o->core)
+			sw.core[sw.cores++] = (unsigned int)cpu;
+	if (o->core >= 0)
+		sw.core[sw.cores++] = (unsigned int)o->core;
+	if (sw.cores < o->workers)
+		die("%u workers need as many cores", o->workers);
 }
 
 double
@@ -280,11 +288,9 @@ static void
 start_eal(const struct state_options *o)
 {
 	char lcores[32], prefix[32];
-	sched_getaffinity(0, sizeof(sw.cpus), &sw.cpus);
-	if ((unsigned int)CPU_COUNT(&sw.cpus) < o->workers)
-		die("%u workers need as many cores", o->workers);
+	find_cores(o);
 	/* Control is where the last worker is not, if there is such a core: a measurement leaves it asleep. */
-	snprintf(lcores, sizeof(lcores), "0@%u", cpu_number(0));
+	snprintf(lcores, sizeof(lcores), "0@%u", sw.core[0]);
 	snprintf(prefix, sizeof(prefix), "--file-prefix=bench%d", getpid());
 	char *argv[] = {(char *)"state_bench",
 			(char *)"--lcores",
@@ -316,7 +322,7 @@ start_workers(const struct state_options *o)
 				    .threads = o->turns == 0};
 	/* From the last core down, so that one worker leaves control alone. */
 	for (unsigned int i = 0; i < o->workers; i++)
-		w.core[i] = cpu_number((unsigned int)CPU_COUNT(&sw.cpus) - 1 - i);
+		w.core[i] = sw.core[sw.cores - 1 - i];
 	if (workers_start(&w, &e) != 0)
 		die("workers: %s", e.text);
 }
