@@ -23,19 +23,15 @@ static const struct key_word window_words[] = {{"loose", WINDOWS_LOOSE}, {"stric
 
 #define AT(member) offsetof(struct settings, member), sizeof(((struct settings *)0)->member)
 
-#define TIMEOUT(name, member, def, what)                                                                               \
-	{                                                                                                              \
-		"connections.timeouts." name, KEY_UINT, AT(timeouts.member), 1, CONN_TIMEOUT_MAX, NULL, def, NULL,     \
-			"Seconds without a packet until the switch forgets " what "."                                  \
-	}
+#define TIMEOUT(name, member, def, what)                                                                                \
+	{"connections.timeouts." name, KEY_UINT, AT(timeouts.member), 1, CONN_TIMEOUT_MAX, NULL, def, NULL,             \
+	 "Seconds without a packet until the switch forgets " what "."}
 
 const struct key settings_keys[] = {
 	{"workers.cores", KEY_CORES, AT(cores), 1, WEFT_MAX_WORKERS, NULL, NULL,
 	 "every core of the process's cpuset but the control core; that one when there is no other",
-	 "The cores that poll ports, one worker each. A worker takes its core whole. Let others serve the interrupts "
-	 "of devices "
-	 "(/proc/interrupts, /proc/irq/N/smp_affinity): those of a busy disk keep a worker from its ports for up to a "
-	 "millisecond."},
+	 "The cores that poll ports, one worker each. A worker takes its core whole. Let others serve the interrupts of devices "
+	 "(/proc/interrupts, /proc/irq/N/smp_affinity): those of a busy disk keep a worker from its ports for up to a millisecond."},
 	{"workers.control_core", KEY_CORE, AT(control_core), 0, 0, NULL, NULL,
 	 "the lowest core of the process's cpuset that no worker has; the lowest of all if they have all",
 	 "The core of everything that is not a worker. It may be a worker's, too: the two then share it."},
@@ -54,28 +50,21 @@ const struct key settings_keys[] = {
 	 "How many connections are tracked at once."},
 	{"connections.per_endpoint", KEY_UINT, AT(per_endpoint), 0, 134217728, NULL, NULL,
 	 "a quarter of `tables.connections`",
-	 "How many of them one endpoint may have opened; the node and each remote node count like an endpoint. Beyond "
-	 "it, a "
-	 "connection of its own that was never answered makes room, or the new one is dropped as `connections_quota`. "
-	 "0: no "
+	 "How many of them one endpoint may have opened; the node and each remote node count like an endpoint. Beyond it, a "
+	 "connection of its own that was never answered makes room, or the new one is dropped as `connections_quota`. 0: no "
 	 "limit."},
 	{"connections.pickup", KEY_BOOL, AT(pickup), 0, 0, NULL, "false", NULL,
-	 "Whether a TCP segment from the middle of a conversation that the switch does not know, after a restart, may "
-	 "open a "
+	 "Whether a TCP segment from the middle of a conversation that the switch does not know, after a restart, may open a "
 	 "connection when policy lets it. Never what goes to a service: its backend cannot be known."},
 	{"connections.tcp_windows", KEY_WORD, AT(tcp_windows), 0, 0, window_words, "\"loose\"", NULL,
-	 "What becomes of a TCP segment outside the window that its receiver offers: `loose` passes it, for its "
-	 "receiver to "
-	 "judge, and learns nothing from it; `strict` drops it as `invalid_window`. A reset is dropped in either "
-	 "case."},
+	 "What becomes of a TCP segment outside the window that its receiver offers: `loose` passes it, for its receiver to "
+	 "judge, and learns nothing from it; `strict` drops it as `invalid_window`. A reset is dropped in either case."},
 	TIMEOUT("tcp_syn_sent", tcp[TCP_STATE_SYN_SENT], "30", "a TCP connection that was not answered"),
 	TIMEOUT("tcp_syn_sent2", tcp[TCP_STATE_SYN_SENT2], "30", "a TCP connection that both sides opened at once"),
-	TIMEOUT("tcp_syn_received", tcp[TCP_STATE_SYN_RECV], "30",
-		"a TCP connection whose opener has not acknowledged the answer"),
+	TIMEOUT("tcp_syn_received", tcp[TCP_STATE_SYN_RECV], "30", "a TCP connection whose opener has not acknowledged the answer"),
 	TIMEOUT("tcp_established", tcp[TCP_STATE_ESTABLISHED], "432000", "an established TCP connection (five days)"),
 	TIMEOUT("tcp_fin_wait", tcp[TCP_STATE_FIN_WAIT], "120", "a TCP connection that one side has closed"),
-	TIMEOUT("tcp_close_wait", tcp[TCP_STATE_CLOSE_WAIT], "60",
-		"a TCP connection that one side has closed and the other acknowledged"),
+	TIMEOUT("tcp_close_wait", tcp[TCP_STATE_CLOSE_WAIT], "60", "a TCP connection that one side has closed and the other acknowledged"),
 	TIMEOUT("tcp_last_ack", tcp[TCP_STATE_LAST_ACK], "30", "a TCP connection that both sides have closed"),
 	TIMEOUT("tcp_time_wait", tcp[TCP_STATE_TIME_WAIT], "120", "a TCP connection whose end is acknowledged"),
 	TIMEOUT("tcp_close", tcp[TCP_STATE_CLOSE], "10", "a TCP connection that was reset"),
