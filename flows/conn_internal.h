@@ -81,14 +81,25 @@ enum quota_count {
 	QUOTA_IDS,  /* ids that are not free: live, coming about, or waiting for a grace period */
 };
 
+/* Who has how many connections. */
+struct holders {
+	uint32_t *used;
+	/* Of them, those with 2^i connections and less than twice that: */
+	uint32_t bin[32] __attribute__((aligned(64)));
+};
+
 /* Not in the file: an adopter counts again, and its slots are others. */
 struct conn_quota {
-	uint32_t *used; /* by owner's slot */
 	uint32_t per_owner, reserve;
+	uint32_t per_many; /* as per_owner, for an owner that is many clients: never without a limit */
 	int32_t lot;
 	int64_t count[2] __attribute__((aligned(64))); /* by enum quota_count, but for what workers have not told */
-	uint32_t bin[32] __attribute__((aligned(64))); /* owners with 2^i connections and less than twice that */
+	struct holders owners, clients;                /* by slot; by share (conn_owner) */
 };
+
+/* What conn_cold.owner consists of: below this bit the slot, from it on the client's share, 0 when the owner is one. */
+#define OWNER_CLIENT_SHIFT 20
+static_assert(WEFT_MAX_SLOTS <= 1u << OWNER_CLIENT_SHIFT && CONN_CLIENTS < 1u << (32 - OWNER_CLIENT_SHIFT), "both fit");
 
 struct conn_table {
 	struct conn_view view;

@@ -12,9 +12,10 @@
 /* What an opener takes from a table that is nearly full is given back twofold, until it is not. */
 #define ROOM 2u
 
-/* Who may be closed to make room: of `owner`, or when that is 0 of anybody who holds `share` or more. */
+/* Who may be closed to make room: those of any owner, or only of the clients of one, who holds `share` or more. */
 struct eviction {
-	uint32_t owner, share;
+	uint32_t slot; /* 0: any owner */
+	uint32_t share;
 	unsigned int wanted;
 	bool answered; /* not only those that were never answered */
 	uint32_t now_s;
@@ -25,17 +26,23 @@ quota_init(struct conn_table *t, uint32_t per_owner)
 {
 	t->quota.per_owner = per_owner;
 	t->quota.reserve = t->capacity / 16;
+	t->quota.per_many = per_owner != 0 ? per_owner : t->capacity - t->quota.reserve;
 	/* Workers tell in lots what they took: one by one where the table is so small that it would matter. */
 	uint32_t lot = t->capacity >> 16;
 	t->quota.lot = lot < 1 ? 1 : lot > 32 ? 32 : (int32_t)lot;
-	t->quota.used = calloc(WEFT_MAX_SLOTS, sizeof(*t->quota.used));
-	return t->quota.used != NULL ? 0 : -ENOMEM;
+	t->quota.owners.used = calloc(WEFT_MAX_SLOTS, sizeof(uint32_t));
+	t->quota.clients.used = calloc(CONN_CLIENTS + 1, sizeof(uint32_t));
+	if (t->quota.owners.used != NULL && t->quota.clients.used != NULL)
+		return 0;
+	quota_fini(t);
+	return -ENOMEM;
 }
 
 void
 quota_fini(struct conn_table *t)
 {
-	free(t->quota.used);
+	free(t->quota.owners.used);
+	free(t->quota.clients.used);
 }
 
 void
@@ -67,44 +74,71 @@ is_power(uint32_t n)
 	return (n & (n - 1)) == 0;
 }
 
-/* Returns how many the owner has with this one. */
 static uint32_t
-enter(struct conn_table *t, uint32_t owner)
+slot_of(uint32_t owner)
 {
-	uint32_t n = __atomic_add_fetch(&t->quota.used[owner], 1, __ATOMIC_RELAXED);
+	return owner & ((1u << OWNER_CLIENT_SHIFT) - 1);
+}
+
+static uint32_t
+client_of(uint32_t owner)
+{
+	return owner >> OWNER_CLIENT_SHIFT;
+}
+
+/* Returns how many he has with this one. 0 is nobody. */
+static uint32_t
+enter(struct holders *h, uint32_t who)
+{
+	if (who == 0)
+		return 0;
+	uint32_t n = __atomic_add_fetch(&h->used[who], 1, __ATOMIC_RELAXED);
 	if (is_power(n)) {
-		__atomic_fetch_add(&t->quota.bin[bin_of(n)], 1, __ATOMIC_RELAXED);
+		__atomic_fetch_add(&h->bin[bin_of(n)], 1, __ATOMIC_RELAXED);
 		if (n > 1)
-			__atomic_fetch_sub(&t->quota.bin[bin_of(n) - 1], 1, __ATOMIC_RELAXED);
+			__atomic_fetch_sub(&h->bin[bin_of(n) - 1], 1, __ATOMIC_RELAXED);
 	}
 	return n;
+}
+
+static void
+leave(struct holders *h, uint32_t who)
+{
+	if (who == 0)
+		return;
+	uint32_t n = __atomic_fetch_sub(&h->used[who], 1, __ATOMIC_RELAXED);
+	if (is_power(n)) {
+		__atomic_fetch_sub(&h->bin[bin_of(n)], 1, __ATOMIC_RELAXED);
+		if (n > 1)
+			__atomic_fetch_add(&h->bin[bin_of(n) - 1], 1, __ATOMIC_RELAXED);
+	}
 }
 
 void
 quota_leave(struct conn_table *t, uint32_t owner)
 {
-	if (owner == 0)
-		return;
-	uint32_t n = __atomic_fetch_sub(&t->quota.used[owner], 1, __ATOMIC_RELAXED);
-	if (is_power(n)) {
-		__atomic_fetch_sub(&t->quota.bin[bin_of(n)], 1, __ATOMIC_RELAXED);
-		if (n > 1)
-			__atomic_fetch_add(&t->quota.bin[bin_of(n) - 1], 1, __ATOMIC_RELAXED);
-	}
+	leave(&t->quota.owners, slot_of(owner));
+	leave(&t->quota.clients, client_of(owner));
+}
+
+static uint32_t
+used_by(const struct holders *h, uint32_t who)
+{
+	return __atomic_load_n(&h->used[who], __ATOMIC_RELAXED);
 }
 
 /*
- * The most that everybody may hold without the table being too small: whoever holds more has what others lack. A power
- * of two, and never more than the greatest holder has.
+ * The most that everybody may hold of `all` without it being too little: whoever holds more has what others lack. A
+ * power of two, and never more than the greatest holder has.
  */
 static uint32_t
-fair_share(const struct conn_table *t)
+fair_share(const struct holders *h, uint32_t all)
 {
 	uint64_t below[32], holders = 0, sum = 0;
 	unsigned int top = 0;
 	uint32_t n[32];
 	for (unsigned int b = 0; b < 32; b++) {
-		uint32_t v = __atomic_load_n(&t->quota.bin[b], __ATOMIC_RELAXED);
+		uint32_t v = __atomic_load_n(&h->bin[b], __ATOMIC_RELAXED);
 		n[b] = v < WEFT_MAX_SLOTS ? v : 0; /* a moment's negative */
 		below[b] = sum;
 		sum += n[b] * (3ull << b) / 2;
@@ -113,7 +147,7 @@ fair_share(const struct conn_table *t)
 	}
 	for (unsigned int b = top;; b--) {
 		holders += n[b];
-		if (b == 0 || below[b] + (holders << b) <= t->capacity)
+		if (b == 0 || below[b] + (holders << b) <= all)
 			return 1u << b;
 	}
 }
@@ -134,9 +168,9 @@ static bool
 may_go(const struct conn_table *t, const struct eviction *e, uint32_t id)
 {
 	uint32_t owner = __atomic_load_n(&t->view.cold[id].owner, __ATOMIC_RELAXED);
-	if (e->owner != 0)
-		return owner == e->owner;
-	return owner != 0 && __atomic_load_n(&t->quota.used[owner], __ATOMIC_RELAXED) >= e->share;
+	if (e->slot == 0)
+		return slot_of(owner) != 0 && used_by(&t->quota.owners, slot_of(owner)) >= e->share;
+	return slot_of(owner) == e->slot && used_by(&t->quota.clients, client_of(owner)) >= e->share;
 }
 
 static uint32_t
@@ -184,8 +218,10 @@ admit_to_reserve(struct conn_table *t, unsigned int worker, uint32_t n, const st
 {
 	int64_t reserve = t->quota.reserve, ids = left(t, QUOTA_IDS);
 	bool crowded = left(t, QUOTA_LIVE) <= reserve;
-	struct eviction others = {
-		.share = fair_share(t), .wanted = ROOM, .answered = ids <= reserve / 2, .now_s = own->now_s};
+	struct eviction others = {.share = fair_share(&t->quota.owners, t->capacity),
+				  .wanted = ROOM,
+				  .answered = ids <= reserve / 2,
+				  .now_s = own->now_s};
 	if (n <= others.share) {
 		if (crowded)
 			make_room(t, worker, &others);
@@ -194,25 +230,67 @@ admit_to_reserve(struct conn_table *t, unsigned int worker, uint32_t n, const st
 	return ids <= reserve / 2 || (crowded && make_room(t, worker, own) == 0) ? -ENOSPC : 0;
 }
 
+/* A client with `mine`, this one included: whom he may replace among all clients of his owner. Returns his fair share.
+ */
+static uint32_t
+rank_client(const struct conn_quota *q, uint32_t mine, struct eviction *own)
+{
+	uint32_t share = fair_share(&q->clients, q->per_many);
+	own->answered = mine <= share;
+	own->share = mine <= share ? share : mine / 2;
+	return share;
+}
+
+/* An owner that is many has `n`, this one included. */
+static int
+admit_client(struct conn_table *t, unsigned int worker, uint32_t n, uint32_t mine, struct eviction *own)
+{
+	const struct conn_quota *q = &t->quota;
+	uint32_t reserve = q->per_many / 16;
+	if (n + reserve <= q->per_many)
+		return 0;
+	bool modest = mine <= rank_client(q, mine, own);
+	own->wanted = modest ? ROOM : 1;
+	bool made = make_room(t, worker, own) > 0;
+	return made || (modest && n <= q->per_many) ? 0 : -EDQUOT;
+}
+
 int
 quota_admit(struct conn_table *t, unsigned int worker, uint32_t owner, uint32_t now_ms)
 {
 	struct conn_quota *q = &t->quota;
-	struct eviction own = {.owner = owner, .wanted = 1, .now_s = now_ms / 1000};
-	uint32_t n = owner != 0 ? enter(t, owner) : 0;
+	struct eviction own = {.slot = slot_of(owner), .wanted = 1, .now_s = now_ms / 1000};
+	uint32_t n = enter(&q->owners, slot_of(owner)), mine = enter(&q->clients, client_of(owner));
 	int rc = 0;
-	if (q->per_owner != 0 && n > q->per_owner && make_room(t, worker, &own) == 0)
+	if (mine != 0)
+		rc = admit_client(t, worker, n, mine, &own);
+	else if (q->per_owner != 0 && n > q->per_owner && make_room(t, worker, &own) == 0)
 		rc = -EDQUOT;
-	if (rc == 0 && left(t, QUOTA_IDS) <= (int64_t)q->reserve) /* which includes what lives */
+	if (rc == 0 && left(t, QUOTA_IDS) <= (int64_t)q->reserve) { /* which includes what lives */
+		if (mine != 0)
+			rank_client(q, mine, &own);
 		rc = admit_to_reserve(t, worker, n, &own);
+	}
 	if (rc != 0)
 		quota_leave(t, owner);
 	return rc;
 }
 
 uint32_t
-conn_owner_used(const struct conn_table *t, uint32_t owner)
+conn_owner_used(const struct conn_table *t, uint32_t slot)
 {
-	uint32_t n = owner < WEFT_MAX_SLOTS ? __atomic_load_n(&t->quota.used[owner], __ATOMIC_RELAXED) : 0;
+	uint32_t n = slot < WEFT_MAX_SLOTS ? used_by(&t->quota.owners, slot) : 0;
 	return n <= t->capacity ? n : 0;
+}
+
+uint32_t
+conn_owner(const struct conn_table *t, uint32_t slot, const struct ip *client)
+{
+	struct tuple key;
+	memset(&key, 0, sizeof(key));
+	key.src = *client;
+	if (!ip_is4(client))
+		key.src.q[1] = 0;
+	uint32_t share = 1 + (uint32_t)((uint64_t)conn_hash(t, &key) * CONN_CLIENTS >> 32);
+	return share << OWNER_CLIENT_SHIFT | slot;
 }

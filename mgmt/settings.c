@@ -50,9 +50,9 @@ const struct key settings_keys[] = {
 	 "How many connections are tracked at once."},
 	{"connections.per_endpoint", KEY_UINT, AT(per_endpoint), 0, 134217728, NULL, NULL,
 	 "a quarter of `tables.connections`",
-	 "How many of them one endpoint may have opened; the node and each remote node count like an endpoint. Beyond it, a "
-	 "connection of its own that was never answered makes room, or the new one is dropped as `connections_quota`. 0: no "
-	 "limit."},
+	 "How many of them one endpoint may have opened; the node, each remote node, and all clients from outside together, "
+	 "count like an endpoint. Beyond it, a connection of its own that was never answered makes room, or the new one is "
+	 "dropped as `connections_quota`. 0: no limit."},
 	{"connections.pickup", KEY_BOOL, AT(pickup), 0, 0, NULL, "false", NULL,
 	 "Whether a TCP segment from the middle of a conversation that the switch does not know, after a restart, may open a "
 	 "connection when policy lets it. Never what goes to a service: its backend cannot be known."},

@@ -153,6 +153,7 @@ settle_forward(struct decision *d)
 	v->dep[0][1] = v->dep[1][0] = v->to->slot;
 	v->dep[0][2] = v->dep[1][2] = service_slot;
 	v->owner = d->source_slot;
+	v->owner_is_many = d->outside;
 }
 
 void

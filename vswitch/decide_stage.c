@@ -217,7 +217,7 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 		.rule = {v->rule[0], v->rule[1]},
 		.service = v->service,
 		.backend = v->backend,
-		.owner = v->owner,
+		.owner = likely(!v->owner_is_many) ? v->owner : conn_owner(w->conns, v->owner, &p->key.src),
 		.hash = {p->hash, reply_hash},
 	};
 	segment_read(b, i, &n.tcp);

@@ -98,7 +98,7 @@ struct conn_cold {
 	uint32_t rule[2];    /* rule ids that let it pass: at the source (egress), at the destination (ingress) */
 	uint32_t service;    /* id of the service port, 0 when not through a service */
 	uint32_t backend;    /* id of the chosen backend */
-	uint32_t owner;      /* generation slot of the endpoint whose quota it counts against */
+	uint32_t owner;      /* whose quota it counts against, see conn_owner() */
 };
 
 enum conn_flag {
@@ -120,7 +120,8 @@ struct conn_new {
 	uint32_t stamp[2];
 	uint32_t hop[2];
 	uint32_t rule[2];
-	uint32_t service, backend, owner;
+	uint32_t service, backend;
+	uint32_t owner;         /* conn_owner(), or a generation slot; 0: nobody */
 	uint32_t hash[2];       /* conn_hash() of orig and reply; 0: not known */
 	struct tcp_segment tcp; /* the first segment; unused when not TCP */
 };
@@ -170,12 +171,20 @@ int conn_table_create(struct conn_table **out, const struct conn_table_options *
 void conn_table_destroy(struct conn_table *t, bool unlink);
 const struct conn_view *conn_view(const struct conn_table *t);
 void conn_table_stats(const struct conn_table *t, struct conn_stats *out); /* any thread; a moment's estimate */
-/* How many connections the owner (a generation slot) has; any thread. */
-uint32_t conn_owner_used(const struct conn_table *t, uint32_t owner);
+/* How many connections the owner with this generation slot has; any thread. */
+uint32_t conn_owner_used(const struct conn_table *t, uint32_t slot);
 /* May a TCP segment from the middle of a conversation open a connection, where nothing is translated? */
 bool conn_picks_up(const struct conn_table *t);
 /* What stands for 0 in conn_table_options. */
 struct conn_timeouts conn_timeouts_default(void);
+
+/*
+ * The owner of what a client opens who is one of many that count as one, those of the underlay, whose generation slot is given:
+ * his share of the table's CONN_CLIENTS is in the upper bits. Which share a client has depends on the table's seed and his
+ * address, of IPv6 its first 64 bits; those who meet in one count as one client.
+ */
+#define CONN_CLIENTS 4095u
+uint32_t conn_owner(const struct conn_table *t, uint32_t slot, const struct ip *client);
 
 /* The table's hash of a tuple, seeded in secret; never 0. */
 uint32_t conn_hash(const struct conn_table *t, const struct tuple *key);
@@ -202,6 +211,9 @@ uint32_t conn_prefetch(const struct conn_table *t, const struct tuple *key);
  * for owners that hold no more than the fair share: the most that all could hold at once. They make room for themselves: of
  * those that hold more, two never-answered connections go, or when half of that sixteenth is used the one that was idle for longest.
  * Those that hold more replace their own or get -ENOSPC. Owner 0 is nobody: not counted, not evicted.
+ * Clients that count as one owner (conn_owner) share his quota, or without one all but the last sixteenth of the table, as owners do
+ * the table: the last sixteenth of it is for clients below the fair share, who make room among those above it; these replace what was
+ * never answered of clients that hold at least half as much as they, or get -EDQUOT.
  */
 int conn_create(struct conn_table *t, unsigned int worker, const struct conn_new *n, uint32_t now_ms, uint32_t *ref);
 

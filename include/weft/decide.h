@@ -58,7 +58,8 @@ struct verdict {
 	uint32_t hop[2];        /* of the original and of the reply direction */
 	uint32_t rule[2];       /* egress, ingress */
 	uint32_t service, backend;
-	uint32_t owner;
+	uint32_t owner;          /* generation slot of whose connection it is */
+	bool owner_is_many;      /* who is all that are outside: see conn_owner() */
 	uint32_t waits_for;
 	/* Who decided, for people: constant or in the configuration. */
 	const struct route *to, *from;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Services from outside of the overlay: external addresses and node ports by the uplink, everything from the node itself.
+#include <weft/text.h>
+
 #include "switch.hpp"
 
 using namespace weft;
@@ -8,6 +10,7 @@ static const Mac node = "02:00:00:00:ff:01", client = "02:00:00:00:ff:09", gatew
 
 struct Outside : testing::Test {
 	Switch sw;
+	explicit Outside(struct conn_table_options o = {}) : sw(1, 16384, 0, 0, o) {}
 	void SetUp() override
 	{
 		sw.port("uplink0", ",\"uplink\":true,\"mac\":\"02:00:00:00:ff:01\",\"ips\":[\"192.0.2.1/24\"]");
@@ -668,4 +671,42 @@ TEST_F(Outside, MasqueradeNeverTakesANodePort)
 	sw.send("web", sw.to("web", "192.0.2.9").udp(30080, 9));
 	EXPECT_EQ(sw.take("uplink0").sport(), 30080);
 	sw.take_all("web");
+}
+
+struct OutsideQuota : Outside {
+	static struct conn_table_options quota()
+	{
+		struct conn_table_options o = {};
+		o.per_owner = 128;
+		return o;
+	}
+	OutsideQuota() : Outside(quota()) {}
+};
+
+TEST_F(OutsideQuota, AClientThatUsesItUpIsRefusedAndNobodyElse)
+{
+	auto owner = [&](const std::string &client) {
+		struct ip ip;
+		EXPECT_EQ(ip_parse(client.c_str(), &ip), 0);
+		return conn_owner(sw.conns, 1, &ip);
+	};
+	std::string greedy = "192.0.2.9";
+	for (int i = 10; owner(greedy) == owner("2001:db8::9"); i++) // one seed in 4,095 puts two into one share
+		greedy = "192.0.2." + std::to_string(i);
+	uint32_t passed = 0;
+	for (uint16_t i = 0; i < 200; i++) {
+		wire(packet(greedy, "192.0.2.100").udp(uint16_t(1000 + i), 53));
+		auto got = sw.take_all("web");
+		if (got.empty())
+			continue;
+		passed++;
+		sw.send("web", sw.to("web", "192.0.2.1").udp(53, got[0].sport())); // what is answered is not replaced
+		sw.take_all("uplink0");
+	}
+	EXPECT_GT(passed, 100u);
+	EXPECT_EQ(sw.drops("connections_quota"), 200 - passed);
+	for (uint16_t i = 0; i < 30; i++) {
+		wire(packet("2001:db8::9", "2001:db8::100").udp(uint16_t(1000 + i), 53));
+		ASSERT_EQ(sw.take_all("web").size(), 1u) << i << ": " << sw.drops_text();
+	}
 }

@@ -239,6 +239,117 @@ TEST_F(Quota, AfterTheFloodTheTableIsWholeAgain)
 		ASSERT_EQ(create(0, i, &ref), 0) << i;
 }
 
+// --- many clients that count as one owner ---
+
+struct Clients : Quota {
+	static constexpr uint32_t OUTSIDE = 5;
+	std::set<uint32_t> shares_;
+
+	// An IPv4 client whose share is nobody else's of those asked for before, whatever the seed.
+	ip
+	alone(uint32_t from)
+	{
+		for (;; from++) {
+			ip client = ip_from4(htonl(from));
+			if (shares_.insert(conn_owner(t, OUTSIDE, &client)).second)
+				return client;
+		}
+	}
+	int
+	create(const ip &client, uint32_t n, uint32_t *ref, uint8_t proto = IPPROTO_UDP)
+	{
+		conn_new c = new_conn(tuple_number(n, proto), proto == IPPROTO_TCP ? TCP_BIT_SYN : 0);
+		c.owner = conn_owner(t, OUTSIDE, &client);
+		int rc = conn_create(t, 0, &c, now, ref);
+		if (n % 64 == 0)
+			conn_age(t, 0, now += 10, 0);
+		return rc;
+	}
+};
+
+TEST_F(Clients, CountTogetherAndASubnetOfIpv6IsOne)
+{
+	open(4096, 0);
+	uint32_t ref[2];
+	ASSERT_EQ(create(alone(1), 1, &ref[0]), 0);
+	ASSERT_EQ(create(alone(2), 2, &ref[1]), 0);
+	EXPECT_EQ(conn_owner_used(t, OUTSIDE), 2u);
+	conn_remove(t, 0, ref[0]);
+	conn_remove(t, 0, ref[1]);
+	EXPECT_EQ(conn_owner_used(t, OUTSIDE), 0u);
+	uint8_t a[16] = {0xfd, 1, 2, 3, 4, 5, 6, 7, 8}, b[16] = {0xfd, 1, 2, 3, 4, 5, 6, 7, 9};
+	ip same[2] = {ip_from6(a), ip_from6(b)};
+	EXPECT_EQ(conn_owner(t, OUTSIDE, &same[0]), conn_owner(t, OUTSIDE, &same[1]));
+	std::set<uint32_t> seen;
+	for (uint32_t i = 0; i < 100; i++) {
+		ip client = ip_from4(htonl(0xc0000200 + i));
+		seen.insert(conn_owner(t, OUTSIDE, &client));
+	}
+	EXPECT_GT(seen.size(), 50u);
+}
+
+TEST_F(Clients, OneThatHoldsTheQuotaAnsweredIsRefusedAndNobodyElse)
+{
+	for (uint32_t per_owner : {1024u, 0u}) {
+		open(4096, per_owner);
+		uint32_t quota = per_owner != 0 ? per_owner : 4096 - 4096 / 16, ref, refused = 0;
+		ip greedy = alone(1), other = alone(0x01000000);
+		for (uint32_t i = 0; i < 2 * quota; i++) {
+			int rc = create(greedy, i, &ref);
+			refused += rc == -EDQUOT;
+			if (rc == 0)
+				answer(ref);
+		}
+		EXPECT_EQ(refused, quota + quota / 16) << "it leaves the last sixteenth to others";
+		for (uint32_t i = 0; i < quota / 4; i++) {
+			ASSERT_EQ(create(other, 100'000 + i, &ref), 0) << i;
+			answer(ref);
+		}
+		for (uint32_t i = 0; i < quota / 4; i++) {
+			tuple k = tuple_number(100'000 + i);
+			ASSERT_NE(conn_find(t, &k), 0u) << "what is below the fair share stays";
+		}
+		EXPECT_EQ(stats().refused_quota, refused);
+		EXPECT_LE(conn_owner_used(t, OUTSIDE), quota);
+		EXPECT_EQ(Quota::create(VICTIM, 1, &ref), 0) << "a pod is not concerned";
+		conn_table_destroy(t, true);
+		t = nullptr;
+		shares_.clear();
+	}
+}
+
+TEST_F(Clients, OneThatFloodsReplacesItsOwn)
+{
+	open(16384, 1024);
+	ip flooder = alone(1), other = alone(0x01000000);
+	uint32_t ref, ok = 0;
+	for (uint32_t i = 0; i < 50; i++)
+		ASSERT_EQ(create(other, i, &ref, IPPROTO_TCP), 0);
+	for (uint32_t i = 1000; i < 30'000; i++)
+		ok += create(flooder, i, &ref, IPPROTO_TCP) == 0;
+	EXPECT_GT(ok, 28'000u) << "whoever is flooded through still gets his own through";
+	EXPECT_LE(conn_owner_used(t, OUTSIDE), 1024u);
+	for (uint32_t i = 0; i < 50; i++) {
+		tuple k = tuple_number(i, IPPROTO_TCP);
+		ASSERT_NE(conn_find(t, &k), 0u) << "half open, too, but another's";
+	}
+}
+
+TEST_F(Clients, AFloodFromEverywhereLetsNewOnesIn)
+{
+	open(65'536, 16'384);
+	uint32_t ref, ok = 0;
+	for (uint32_t i = 0; i < 60'000; i++)
+		create(ip_from4(htonl(0x02000000 + i * 7)), i, &ref, IPPROTO_TCP);
+	for (uint32_t i = 0; i < 200; i++) {
+		ok += create(ip_from4(htonl(0x40000000 + i)), 100'000 + i, &ref, IPPROTO_TCP) == 0 &&
+		      conn_packet(t, ref + 1, TCP_BIT_SYN | TCP_BIT_ACK, now) == 0;
+		create(ip_from4(htonl(0x03000000 + i)), 200'000 + i, &ref, IPPROTO_TCP);
+	}
+	EXPECT_GT(ok, 150u) << "of 200";
+	EXPECT_LE(conn_owner_used(t, OUTSIDE), 16'384u);
+}
+
 // --- FAULTS C3 ---
 
 uint32_t
