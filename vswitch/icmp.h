@@ -43,7 +43,8 @@ echo_identifier(uint8_t type, bool v6, const uint16_t ports[2])
 /*
  * What stands for ports in the key of an ICMP message, neither error nor discovery, at l4: a connection lets pass
  * nothing but what opened it and its answers, so the two must differ. Echo: the identifier for who asks, its complement
- * for who answers. Others: type and code in one of them (RFC 792: 13 and 14, 15 and 16, 17 and 18).
+ * for who answers. Others: type and code in one of them (RFC 792: 13 and 14, 15 and 16, 17 and 18); the other is 0, or where
+ * that would be an echo's key (type and code 255) 1.
  */
 static inline void
 icmp_key(struct tuple *key, const uint8_t *l4, bool v6)
@@ -59,6 +60,7 @@ icmp_key(struct tuple *key, const uint8_t *l4, bool v6)
 		key->dport = echo_other(key->sport);
 	} else {
 		memcpy(answer ? &key->dport : &key->sport, kind, 2);
+		key->dport |= echo_key(key);
 	}
 }
 

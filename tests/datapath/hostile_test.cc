@@ -162,6 +162,23 @@ TEST_F(Hostile, OneIcmpTypeDoesNotOpenTheWayForAnother)
 	EXPECT_EQ(sw.take("a").icmp_type(), 14) << "the answer to 13";
 }
 
+TEST_F(Hostile, NoIcmpTypeIsTakenForAnEcho)
+{
+	policy("\"endpoints\":[\"b\"],\"types\":[\"Ingress\"],\"ingress\":[{\"action\":\"accept\",\"ports\":["
+	       "{\"protocol\":\"ICMP\",\"icmp\":{\"type\":8}},{\"protocol\":\"ICMPv6\",\"icmp\":{\"type\":128}}]}]");
+	for (const std::string &b : {sw.ip("b"), sw.ip6("b")}) {
+		for (uint16_t id : {0xffff, 0, 1, 0xfffe}) {
+			sw.send("a", sw.to("a", b).echo(id, 1));
+			sw.take("b");
+		}
+		for (uint8_t code : {255, 254, 0, 1}) {
+			sw.send("a", sw.to("a", b).icmp(255, code, 1));
+			EXPECT_TRUE(sw.nothing("b")) << "code " << (int)code;
+		}
+	}
+	EXPECT_EQ(sw.drops("policy_ingress"), 8u) << sw.drops_text();
+}
+
 TEST_F(Hostile, IcmpOfTheOtherFamilyIsNone)
 {
 	sw.send("a", sw.between("a", "b").raw(58, Bytes(8, 0x80)));
