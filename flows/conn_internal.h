@@ -156,6 +156,8 @@ void quota_fini(struct conn_table *t);
 
 /* connection.c: the caller has just closed half 0. */
 void conn_bury(struct conn_table *t, unsigned int worker, uint32_t id);
+/* conn_sctp.c: of a connection that is being made. */
+void sctp_open(struct conn_cold *cold, const struct sctp_packet *s);
 /* conn_packet.c: a packet in reply direction was seen, or none ever will be. */
 void conn_mark_answered(struct conn_table *t, uint32_t id);
 
@@ -226,6 +228,17 @@ seconds_since(uint32_t now, uint32_t then)
 	else if (d > SECONDS_WRAP / 2)
 		d -= SECONDS_WRAP;
 	return d;
+}
+
+/* At most once a second, and never backwards: workers' clocks differ a little. */
+static inline void
+half_refresh(struct conn_half *h, uint32_t seen, uint32_t now_s)
+{
+	while (seconds_since(now_s, seen & SEEN_SECONDS) > 0 && !(seen & SEEN_CLOSED)) {
+		if (__atomic_compare_exchange_n(&h->seen, &seen, (seen & ~SEEN_SECONDS) | now_s, true, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED))
+			return;
+	}
 }
 
 #endif

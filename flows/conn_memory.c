@@ -31,6 +31,16 @@ conn_timeouts_default(void)
 				[TCP_STATE_CLOSE] = 10,
 				[TCP_STATE_SYN_SENT2] = 30,
 			},
+		.sctp =
+			{
+				[SCTP_STATE_COOKIE_WAIT] = 3,
+				[SCTP_STATE_COOKIE_ECHOED] = 3,
+				[SCTP_STATE_ESTABLISHED] = 210,
+				[SCTP_STATE_SHUTDOWN] = 3,
+				[SCTP_STATE_SHUTDOWN_ACK] = 3,
+				[SCTP_STATE_CLOSED] = 10,
+				[SCTP_STATE_HEARTBEAT] = 30,
+			},
 		.udp = 30,
 		.udp_answered = 120,
 		.udp_dns = 10,
@@ -39,7 +49,7 @@ conn_timeouts_default(void)
 	};
 }
 
-/* A timeout that is 0 becomes the default; the least of them all goes to *least. */
+/* A timeout that is 0 becomes the default; the least of all but SCTP's goes to *least. */
 static int
 timeouts_complete(struct conn_timeouts *o, uint32_t *least, struct error *e)
 {
@@ -53,7 +63,8 @@ timeouts_complete(struct conn_timeouts *o, uint32_t *least, struct error *e)
 					 CONN_TIMEOUT_MAX);
 		if (to[i] == 0)
 			to[i] = from[i];
-		if (to[i] != 0 && to[i] < *least)
+		bool sctp = &to[i] >= o->sctp && &to[i] < o->sctp + sizeof(o->sctp) / sizeof(*o->sctp);
+		if (to[i] != 0 && to[i] < *least && !sctp)
 			*least = to[i];
 	}
 	return 0;

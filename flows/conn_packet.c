@@ -166,17 +166,6 @@ datagram(struct conn_table *t, uint32_t ref)
 		settle(&t->view.half[ref]);
 }
 
-/* At most once a second, and never backwards: workers' clocks differ a little. */
-static inline void
-refresh(struct conn_half *h, uint32_t seen, uint32_t now_s)
-{
-	while (seconds_since(now_s, seen & SEEN_SECONDS) > 0 && !(seen & SEEN_CLOSED)) {
-		if (__atomic_compare_exchange_n(&h->seen, &seen, (seen & ~SEEN_SECONDS) | now_s, true, __ATOMIC_RELAXED,
-						__ATOMIC_RELAXED))
-			return;
-	}
-}
-
 int
 conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms)
 {
@@ -193,6 +182,6 @@ conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uin
 	} else if (!(seen & SEEN_SETTLED)) {
 		datagram(t, ref);
 	}
-	refresh(h, seen, now_ms / 1000);
+	half_refresh(h, seen, now_ms / 1000);
 	return 0;
 }

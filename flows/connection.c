@@ -139,7 +139,8 @@ fill(struct conn_table *t, const struct creation *c, uint32_t now_ms)
 	bool dns = tuple_is_dns(&n->orig);
 	uint32_t flags = nat ? SEEN_NAT : 0;
 	/* That somebody asks is known by now; that he is answered is not. */
-	fill_half(t, c, 0, flags | (proto != IPPROTO_TCP && !dns ? SEEN_SETTLED : 0), now_ms / 1000);
+	bool tells = proto == IPPROTO_TCP || proto == IPPROTO_SCTP || dns;
+	fill_half(t, c, 0, flags | (tells ? 0 : SEEN_SETTLED), now_ms / 1000);
 	fill_half(t, c, 1, flags, now_ms / 1000);
 
 	struct conn_cold cold = {
@@ -154,6 +155,8 @@ fill(struct conn_table *t, const struct creation *c, uint32_t now_ms)
 		int state = tcp_state_next(TCP_STATE_NONE, n->tcp.flags, false);
 		cold.state = (uint8_t)(state > 0 ? state : TCP_STATE_SYN_SENT);
 		tcp_window_open(cold.tcp, cold.scale, &n->tcp);
+	} else if (proto == IPPROTO_SCTP) {
+		sctp_open(&cold, &n->sctp);
 	}
 	words_store(&t->view.cold[c->id], &cold, sizeof(cold));
 }

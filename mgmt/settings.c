@@ -54,7 +54,7 @@ const struct key settings_keys[] = {
 	 "count like an endpoint. Beyond it, a connection of its own that was never answered makes room, or the new one is "
 	 "dropped as `connections_quota`. 0: no limit."},
 	{"connections.pickup", KEY_BOOL, AT(pickup), 0, 0, NULL, "false", NULL,
-	 "Whether a TCP segment from the middle of a conversation that the switch does not know, after a restart, may open a "
+	 "Whether a TCP segment or an SCTP packet from the middle of a conversation that the switch does not know, after a restart, may open a "
 	 "connection when policy lets it. Never what goes to a service: its backend cannot be known."},
 	{"connections.tcp_windows", KEY_WORD, AT(tcp_windows), 0, 0, window_words, "\"loose\"", NULL,
 	 "What becomes of a TCP segment outside the window that its receiver offers: `loose` passes it, for its receiver to "
@@ -68,11 +68,18 @@ const struct key settings_keys[] = {
 	TIMEOUT("tcp_last_ack", tcp[TCP_STATE_LAST_ACK], "30", "a TCP connection that both sides have closed"),
 	TIMEOUT("tcp_time_wait", tcp[TCP_STATE_TIME_WAIT], "120", "a TCP connection whose end is acknowledged"),
 	TIMEOUT("tcp_close", tcp[TCP_STATE_CLOSE], "10", "a TCP connection that was reset"),
+	TIMEOUT("sctp_cookie_wait", sctp[SCTP_STATE_COOKIE_WAIT], "3", "an SCTP association that has only begun"),
+	TIMEOUT("sctp_cookie_echoed", sctp[SCTP_STATE_COOKIE_ECHOED], "3", "an SCTP association whose cookie is not acknowledged"),
+	TIMEOUT("sctp_established", sctp[SCTP_STATE_ESTABLISHED], "210", "an established SCTP association"),
+	TIMEOUT("sctp_shutdown", sctp[SCTP_STATE_SHUTDOWN], "3", "an SCTP association that one side has shut down"),
+	TIMEOUT("sctp_shutdown_ack", sctp[SCTP_STATE_SHUTDOWN_ACK], "3", "an SCTP association that both sides have shut down"),
+	TIMEOUT("sctp_closed", sctp[SCTP_STATE_CLOSED], "10", "an SCTP association that is over"),
+	TIMEOUT("sctp_heartbeat", sctp[SCTP_STATE_HEARTBEAT], "30", "a path of an SCTP association that was not answered"),
 	TIMEOUT("udp", udp, "30", "a UDP conversation without an answer"),
 	TIMEOUT("udp_answered", udp_answered, "120", "a UDP conversation with an answer"),
 	TIMEOUT("udp_dns", udp_dns, "10", "a UDP conversation with port 53 that has as many answers as questions"),
 	TIMEOUT("icmp", icmp, "30", "a ping"),
-	TIMEOUT("other", other, "600", "what two addresses say to each other by any other protocol, SCTP included"),
+	TIMEOUT("other", other, "600", "what two addresses say to each other by any other protocol"),
 	{"control.socket", KEY_PATH, AT(socket), 0, 0, NULL, "\"/run/weft/control.sock\"", NULL,
 	 "The control socket. Its folder is created (0750, the same group) when it is missing."},
 	{"control.mode", KEY_MODE, AT(socket_mode), 0, 0, NULL, "\"0660\"", NULL, "The socket's permission bits."},

@@ -151,6 +151,9 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	 * his own account. */
 	bool over = v.action == VERDICT_PASS && dir == 1;
 	if (over || (v.action == VERDICT_FORWARD && !same_translation(&v.reply, &half[1].key))) {
+		/* SCTP cannot be reset without its tag: whoever is chosen next will answer by an ABORT (RFC 9260 8.4). */
+		if (proto == IPPROTO_SCTP && key.service != 0)
+			p->flags |= PACKET_MOVED;
 		conn_remove(w->conns, w->id, p->ref);
 		p->ref = 0;
 		return AGAIN_NEW;
@@ -171,18 +174,40 @@ decide_again(struct worker *w, struct burst *b, uint32_t i)
 	return AGAIN_FOLLOW;
 }
 
+static bool
+is_translated(const struct packet *p, const struct verdict *v)
+{
+	struct tuple back = tuple_reversed(&p->key);
+	return v->service != 0 || !tuple_equal(&back, &v->reply);
+}
+
+static bool
+sctp_may_begin(const struct worker *w, const struct burst *b, uint32_t i, const struct verdict *v)
+{
+	const struct packet *p = &b->p[i];
+	struct sctp_packet s;
+	if (!sctp_read(b, i, &s))
+		return sctp_is_empty(p);
+	if (sctp_may_open(&s))
+		return true;
+	if (p->flags & PACKET_MOVED)
+		return sctp_may_pick_up(&s) || sctp_may_open_path(&s);
+	/* How the other paths of the association are translated is not known. */
+	return !is_translated(p, v) && (sctp_may_open_path(&s) || (conn_picks_up(w->conns) && sctp_may_pick_up(&s)));
+}
+
 /* What may begin a conversation, once it is known that it may go there at all. */
 static bool
-may_open(const struct worker *w, const struct packet *p, const struct verdict *v)
+may_open(const struct worker *w, const struct burst *b, uint32_t i, const struct verdict *v)
 {
+	const struct packet *p = &b->p[i];
 	if (p->proto == IPPROTO_TCP && tcp_state_may_open(p->tcp_flags))
 		return true;
-	if (p->proto == IPPROTO_TCP) {
-		/* What would be translated cannot be picked up: how it was translated is lost. */
-		struct tuple back = tuple_reversed(&p->key);
-		return conn_picks_up(w->conns) && tcp_state_may_pick_up(p->tcp_flags) && v->service == 0 &&
-		       tuple_equal(&back, &v->reply);
-	}
+	/* What would be translated cannot be picked up: how it was translated is lost. */
+	if (p->proto == IPPROTO_TCP)
+		return conn_picks_up(w->conns) && tcp_state_may_pick_up(p->tcp_flags) && !is_translated(p, v);
+	if (p->proto == IPPROTO_SCTP)
+		return sctp_may_begin(w, b, i, v);
 	if (p->flags & PACKET_ECHO)
 		return p->icmp_type == 8 || p->icmp_type == 128;
 	if (p->proto == IPPROTO_ICMP)
@@ -220,7 +245,8 @@ open_connection(struct worker *w, struct burst *b, uint32_t i, const struct verd
 		.owner = likely(!v->owner_is_many) ? v->owner : conn_owner(w->conns, v->owner, &p->key.src),
 		.hash = {p->hash, reply_hash},
 	};
-	segment_read(b, i, &n.tcp);
+	if (!segment_read(b, i, &n.tcp))
+		sctp_read(b, i, &n.sctp);
 	for (int d = 0; d < 2; d++) {
 		memcpy(n.dep[d], v->dep[d], sizeof(n.dep[d]));
 		n.stamp[d] = stamp_for(b, generation_sum(v->dep[d]));
@@ -273,7 +299,7 @@ judge_new(struct worker *w, struct burst *b, uint32_t i, struct verdict *v)
 		conclude(w, b, i, v);
 		return false;
 	}
-	if (may_open(w, p, v))
+	if (may_open(w, b, i, v))
 		return true;
 	packet_drop(w, b, i, DROP_INVALID_STATE);
 	return false;

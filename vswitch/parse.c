@@ -126,7 +126,7 @@ judged_header(uint8_t proto)
 	case IPPROTO_UDP:
 		return sizeof(struct rte_udp_hdr);
 	case IPPROTO_SCTP:
-		return 12;
+		return 20; /* and what an INIT asks for */
 	case IPPROTO_ICMP:
 	case IPPROTO_ICMPV6:
 		return sizeof(struct rte_icmp_hdr);

@@ -102,9 +102,11 @@ was_sent(const struct worker *w, const struct burst *b, uint32_t i, const struct
 	uint32_t seq;
 	if (dir == 1 && !(__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED))
 		return false;
-	if (q->proto != IPPROTO_TCP)
+	if (q->proto != IPPROTO_TCP && q->proto != IPPROTO_SCTP)
 		return true;
 	memcpy(&seq, packet_at(b, i, (uint16_t)(q->l4 + 4)), 4);
+	if (q->proto == IPPROTO_SCTP)
+		return conn_sctp_sent(cold, dir, rte_be_to_cpu_32(seq));
 	return tcp_window_sent(cold->tcp, dir, rte_be_to_cpu_32(seq));
 }
 

@@ -26,13 +26,24 @@ packet_fits(struct worker *w, struct burst *b, uint32_t i)
 	return false;
 }
 
+static int
+follow_sctp(struct worker *w, struct burst *b, uint32_t i)
+{
+	const struct packet *p = &b->p[i];
+	struct sctp_packet s;
+	if (p->flags & PACKET_LATER || sctp_is_empty(p))
+		return conn_sctp(w->conns, p->ref, NULL, w->now_ms);
+	return sctp_read(b, i, &s) ? conn_sctp(w->conns, p->ref, &s, w->now_ms) : -EPROTO;
+}
+
 bool
 packet_follow(struct worker *w, struct burst *b, uint32_t i)
 {
 	struct packet *p = &b->p[i];
 	struct tcp_segment s;
 	bool tcp = segment_read(b, i, &s);
-	int rc = conn_packet(w->conns, p->ref, tcp ? &s : NULL, w->now_ms);
+	int rc = unlikely(p->proto == IPPROTO_SCTP) ? follow_sctp(w, b, i)
+						    : conn_packet(w->conns, p->ref, tcp ? &s : NULL, w->now_ms);
 	if (unlikely(rc == -ESTALE)) {
 		/* A new conversation on the tuple of one that is over. */
 		conn_remove(w->conns, w->id, p->ref);

@@ -19,6 +19,7 @@
 
 #include <weft/base.h>
 #include <weft/generation.h>
+#include <weft/sctp_state.h>
 #include <weft/tcp_window.h>
 
 #ifdef __cplusplus
@@ -91,9 +92,12 @@ struct conn_cold {
 	union {                      /* an established TCP segment needs this far: 28 bytes */
 		struct tcp_side tcp[2];
 		uint32_t datagrams[2]; /* UDP port 53: questions, answers */
+		struct {               /* by direction: the tag that a packet must carry; the one that its receiver asked for last */
+			uint32_t tag[2], offered[2];
+		} sctp;
 	};
 	uint8_t scale[2];    /* TCP window scale of each side, or TCP_SCALE_NONE */
-	uint8_t state;       /* tcp_state.h; 0 when not TCP. Atomic */
+	uint8_t state;       /* tcp_state.h, sctp_state.h; 0 when neither. Atomic */
 	uint8_t flags;       /* enum conn_flag */
 	uint32_t rule[2];    /* rule ids that let it pass: at the source (egress), at the destination (ingress) */
 	uint32_t service;    /* id of the service port, 0 when not through a service */
@@ -123,18 +127,22 @@ struct conn_new {
 	uint32_t service, backend;
 	uint32_t owner;         /* conn_owner(), or a generation slot; 0: nobody */
 	uint32_t hash[2];       /* conn_hash() of orig and reply; 0: not known */
-	struct tcp_segment tcp; /* the first segment; unused when not TCP */
+	union {                 /* the first packet; unused when neither */
+		struct tcp_segment tcp;
+		struct sctp_packet sctp;
+	};
 };
 
 /*
  * Seconds without a packet until a connection is forgotten, at most CONN_TIMEOUT_MAX; to the second. Defaults stand for each 0;
  * they are Linux conntrack's, but for half-open TCP connections: those are what floods are made of, and get 30 s, twice what
  * a client of Linux waits between the first five SYNs. A TCP connection that was never answered keeps
- * TCP_STATE_SYN_SENT's at most. A UDP connection to port 53 with as many answers as questions keeps udp_dns.
+ * TCP_STATE_SYN_SENT's at most, an SCTP one SCTP_STATE_HEARTBEAT's. A UDP connection to port 53 with as many answers as questions keeps udp_dns.
  */
 #define CONN_TIMEOUT_MAX 2000000u
 struct conn_timeouts {
 	uint32_t tcp[16]; /* by enum tcp_state */
+	uint32_t sctp[8]; /* by enum sctp_state */
 	uint32_t udp, udp_answered, udp_dns, icmp, other;
 };
 
@@ -173,7 +181,7 @@ const struct conn_view *conn_view(const struct conn_table *t);
 void conn_table_stats(const struct conn_table *t, struct conn_stats *out); /* any thread; a moment's estimate */
 /* How many connections the owner with this generation slot has; any thread. */
 uint32_t conn_owner_used(const struct conn_table *t, uint32_t slot);
-/* May a TCP segment from the middle of a conversation open a connection, where nothing is translated? */
+/* May a TCP segment or an SCTP packet from the middle of a conversation open a connection, where nothing is translated? */
 bool conn_picks_up(const struct conn_table *t);
 /* What stands for 0 in conn_table_options. */
 struct conn_timeouts conn_timeouts_default(void);
@@ -204,7 +212,7 @@ uint32_t conn_prefetch(const struct conn_table *t, const struct tuple *key);
  * -EADDRINUSE: another connection carries `reply` (choose another port);
  * -EDQUOT: the owner has options.per_owner already; -ENOSPC: the table is full.
  * Two workers that create the same orig (or the same reply) at the same moment: exactly one wins.
- * TCP's caller judges by tcp_state_may_open() whether the segment may open a connection.
+ * TCP's and SCTP's caller judges by tcp_state_may_open() and sctp_may_open() whether the segment may open a connection.
  *
  * Fairness. An owner at its quota replaces one of its own connections that was never answered, so that whoever is flooded through
  * still gets his own through; when there is none (in a sample of bounded size), -EDQUOT. The last sixteenth of a table is
@@ -234,6 +242,14 @@ void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
  * nothing changes: the caller's half is the only line touched, and for TCP the beginning of conn_cold.
  */
 int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms);
+
+/*
+ * The same for SCTP, in place of conn_packet. `s` is NULL for a later fragment, or when there is no chunk: nothing is learned. -EPROTO also when the tag is not that of the
+ * association, or in its opening the one that was offered.
+ */
+int conn_sctp(struct conn_table *t, uint32_t ref, const struct sctp_packet *s, uint32_t now_ms);
+/* Could side `dir` have sent a packet with this tag? What an ICMP error quotes (RFC 9260 10). */
+bool conn_sctp_sent(const struct conn_cold *cold, unsigned int dir, uint32_t tag);
 
 /* The fast path's shortcut: true when conn_packet() would find nothing to note, as for all but one packet of a second that are not TCP. */
 static inline bool

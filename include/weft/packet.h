@@ -47,6 +47,7 @@ enum packet_flag {
 	PACKET_FRAGMENT = 1 << 8,   /* a part of a datagram: l4 to ip_end is not all of it */
 	PACKET_LATER = 1 << 9,      /* not the first part: no L4 header; key and kind are the first's, see vswitch/fragment.h */
 	PACKET_MORE = 1 << 10,      /* not the last part */
+	PACKET_MOVED = 1 << 12,     /* its connection's backend is gone: it may open another from the middle of the conversation */
 	PACKET_PLAIN = 1 << 11,     /* parse_plain.c took it, and its checksum is complete: TCP or UDP over IPv4, whole */
 };
 

@@ -315,9 +315,7 @@ TEST_F(Connections, SctpIsByPortsAndOthersByAddresses)
 			     "\"Ingress\"]}"))
 		<< sw.error;
 	auto sctp = [&](const char *from, const char *to, uint16_t sport, uint16_t dport) {
-		Bytes b(28, 1);
-		put16(b, 0, sport), put16(b, 2, dport);
-		return passes(from, to, sw.between(from, to).raw(132, b));
+		return passes(from, to, sw.between(from, to).raw(132, sctp_init(sport, dport)));
 	};
 	EXPECT_TRUE(sctp("a", "b", 5000, 5001));
 	EXPECT_TRUE(sctp("b", "a", 5001, 5000)) << "an answer passes the policy";
@@ -334,6 +332,62 @@ TEST_F(Connections, SctpIsByPortsAndOthersByAddresses)
 }
 
 // --- picking up ---
+
+TEST_F(Connections, SctpBeginsWithAnInitAndKeepsToItsTags)
+{
+	uint64_t dropped = 0;
+	auto chunk = [&](bool reply, uint32_t tag, uint8_t type, uint32_t init_tag = 0x09090909) {
+		Bytes b = reply ? sctp_init(80, 1000) : sctp_init(1000, 80);
+		put16(b, 4, (uint16_t)(tag >> 16)), put16(b, 6, (uint16_t)tag), put16(b, 12, (uint16_t)(type << 8));
+		put16(b, 16, (uint16_t)(init_tag >> 16)), put16(b, 18, (uint16_t)init_tag);
+		const char *from = reply ? "b" : "a", *to = reply ? "a" : "b";
+		bool ok = passes(from, to, sw.between(from, to).raw(132, b));
+		dropped += !ok;
+		EXPECT_EQ(sw.drops("invalid_state"), dropped);
+		return ok;
+	};
+	for (uint8_t type : {0, 2, 3, 5, 6, 7, 8, 9, 10, 11, 14, 77})
+		EXPECT_FALSE(chunk(false, 5, type)) << (int)type;
+	EXPECT_FALSE(chunk(false, 5, 1)) << "an INIT has no tag";
+	EXPECT_FALSE(chunk(false, 0, 1, 0)) << "and asks for one";
+	Bytes two = sctp_init(1000, 80, 40);
+	put16(two, 14, 20);
+	EXPECT_FALSE(passes("a", "b", sw.between("a", "b").raw(132, two))) << "nothing goes with an INIT";
+	dropped++;
+	EXPECT_EQ(sw.connections(), 0u);
+	EXPECT_TRUE(chunk(false, 0, 1, 0xa));
+	EXPECT_TRUE(chunk(true, 0xa, 2, 0xb));
+	EXPECT_TRUE(chunk(false, 0xb, 10));
+	EXPECT_TRUE(chunk(true, 0xa, 11));
+	EXPECT_TRUE(chunk(false, 0xb, 0));
+	EXPECT_FALSE(chunk(false, 0xc, 6)) << "a made up ABORT";
+	EXPECT_TRUE(chunk(true, 0xa, 0));
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+// Tools that only ask whether there is a way send a header alone. It must not be in the way of an association.
+TEST_F(Connections, SctpWithoutAChunkShowsTheWayAndNothingElse)
+{
+	auto send = [&](const char *from, const char *to, Bytes b) { return passes(from, to, sw.between(from, to).raw(132, b)); };
+	Bytes there = sctp_init(1000, 80), back = sctp_init(80, 1000);
+	EXPECT_TRUE(send("a", "b", Bytes(there.begin(), there.begin() + 12)));
+	EXPECT_TRUE(send("b", "a", Bytes(back.begin(), back.begin() + 12)));
+	Bytes data = there;
+	put16(data, 6, 5), put16(data, 12, 0);
+	EXPECT_FALSE(send("a", "b", data));
+	EXPECT_TRUE(send("a", "b", there)) << "an INIT";
+	EXPECT_EQ(sw.connections(), 1u);
+}
+
+TEST_F(Connections, AnotherPathOfAnSctpAssociationBeginsWithAHeartbeat)
+{
+	Bytes beat = sctp_init(1000, 80), answer = sctp_init(80, 1000);
+	put16(beat, 6, 5), put16(beat, 12, 4 << 8), put16(answer, 6, 6), put16(answer, 12, 5 << 8);
+	EXPECT_TRUE(passes("a", "b", sw.between("a", "b").raw(132, beat)));
+	EXPECT_TRUE(passes("b", "a", sw.between("b", "a").raw(132, answer)));
+	put16(beat, 6, 7);
+	EXPECT_FALSE(passes("a", "b", sw.between("a", "b").raw(132, beat)));
+}
 
 TEST_F(Connections, TheMiddleOfAConversationOpensNothing)
 {

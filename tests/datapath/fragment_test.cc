@@ -118,10 +118,10 @@ TEST_F(Fragments, TcpOnATranslatedConnection)
 TEST_F(Fragments, SctpPassesUnlessItsPortsMustChange)
 {
 	service();
-	Packet p = sw.between("a", "b").raw(132, [] { Bytes b(2000, 9); put16(b, 0, 5), put16(b, 2, 6); return b; }());
+	Packet p = sw.between("a", "b").raw(132, sctp_init(5, 6, 2000));
 	send("a", split(p, 800));
 	EXPECT_EQ(sw.take_all("b").size(), 3u);
-	Packet q = sw.to("a", VIP).raw(132, [] { Bytes b(2000, 9); put16(b, 0, 5), put16(b, 2, 99); return b; }());
+	Packet q = sw.to("a", VIP).raw(132, sctp_init(5, 99, 2000));
 	send("a", split(q, 800));
 	EXPECT_TRUE(sw.nothing("b"));
 	EXPECT_EQ(sw.drops("fragment"), 3u) << sw.drops_text();
@@ -416,7 +416,7 @@ TEST_F(Fragments, NoPartOfARefusedSegmentPasses)
 
 TEST_F(Fragments, WhatMayNotBeBrokenUpIsNot)
 {
-	Packet p = sw.between("a", "b").udp(1000, 53).data(1500), q = p, s = sw.between("a", "b").raw(132, Bytes(1500, 1));
+	Packet p = sw.between("a", "b").udp(1000, 53).data(1500), q = p, s = sw.between("a", "b").raw(132, sctp_init(1, 2, 1500));
 	q.fragment = s.fragment = 0;
 	q.options = Bytes(4, 1);
 	for (const Packet &x : {p, q, s}) {

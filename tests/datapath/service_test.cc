@@ -160,8 +160,7 @@ static uint32_t crc32c(const Bytes &b)
 
 static Bytes sctp(uint16_t sport, uint16_t dport)
 {
-	Bytes s(32, 9);
-	put16(s, 0, sport), put16(s, 2, dport);
+	Bytes s = sctp_init(sport, dport);
 	memset(&s[8], 0, 4);
 	uint32_t sum = crc32c(s);
 	memcpy(&s[8], &sum, 4);
@@ -586,10 +585,7 @@ TEST_F(ServiceGone, UdpThatWasAnsweredChoosesAgainToo)
 TEST_F(ServiceGone, SctpStaysAndChoosesAgainWhenNobodyIsThere)
 {
 	service({"10.244.1.11"});
-	Bytes chunk(32, 9);
-	put16(chunk, 0, 5000), put16(chunk, 2, 7000);
-	Bytes back = chunk;
-	put16(back, 0, 7001), put16(back, 2, 5000);
+	Bytes chunk = sctp_init(5000, 7000), back = sctp_init(7001, 5000);
 	auto send = [&] { sw.send("c", sw.to("c", VIP).raw(132, chunk)); };
 	send();
 	sw.take("s1");
@@ -599,8 +595,12 @@ TEST_F(ServiceGone, SctpStaysAndChoosesAgainWhenNobodyIsThere)
 	send();
 	EXPECT_EQ(sw.take("s1").dport(), 7001);
 	ASSERT_TRUE(sw.remove("Endpoint", "s1"));
+	put16(chunk, 4, 0x1234), put16(chunk, 6, 0x0909), put16(chunk, 12, 0); // DATA
 	send();
 	EXPECT_EQ(sw.take("s2").dport(), 7001) << "who will abort it";
+	put16(back, 4, 0x1234), put16(back, 6, 0x0909), put16(back, 12, 6 << 8 | 1); // ABORT, with the tag that he got
+	sw.send("s2", sw.between("s2", "c").raw(132, back));
+	EXPECT_EQ(sw.take("c").sport(), 7000);
 }
 
 TEST_F(ServiceGone, ABackendBehindATunnelKeepsItsTcpWhileTheRemoteIsThere)

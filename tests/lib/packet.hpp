@@ -52,6 +52,17 @@ inline uint32_t sum16(const uint8_t *p, size_t n, uint32_t sum = 0)
 	return sum;
 }
 
+inline void put16(Bytes &b, size_t at, uint16_t v);
+
+// SCTP's header and an INIT (RFC 9260 3.3.2) that fills the rest; without a checksum.
+inline Bytes sctp_init(uint16_t sport, uint16_t dport, size_t size = 32)
+{
+	Bytes b(size, 9);
+	put16(b, 0, sport), put16(b, 2, dport), put16(b, 4, 0), put16(b, 6, 0);
+	put16(b, 12, 1 << 8), put16(b, 14, (uint16_t)(size - 12));
+	return b;
+}
+
 inline void put16(Bytes &b, size_t at, uint16_t v)
 {
 	b[at] = (uint8_t)(v >> 8);

@@ -584,7 +584,7 @@ TEST_F(Table, SeenFollowsTheClockOverItsEnd)
 
 TEST_F(Table, TheFirstReplyAnswers)
 {
-	for (uint8_t proto : {IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_SCTP}) {
+	for (uint8_t proto : {IPPROTO_UDP, IPPROTO_ICMP}) {
 		uint32_t ref = create(tuple_number(proto, proto));
 		EXPECT_EQ(conn_packet(t, ref, 0, T0), 0);
 		EXPECT_FALSE(cold(ref).flags & CONN_ANSWERED);
