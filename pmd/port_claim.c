@@ -114,6 +114,8 @@ claim_make(struct claim *c, const struct spec_port *spec, struct error *e)
 		c->ifname = iface_argument(spec->device);
 		break;
 	case PORT_TEST:
+		if (!port_env()->test_ports)
+			return error_at(e, -EINVAL, "type", "test is for the switch's own tests only");
 		break;
 	}
 	return 0;

@@ -72,6 +72,7 @@ extern const struct port_ops vhost_ops, memif_ops, tap_ops, nic_ops, test_ops;
 struct port_env {
 	const char *socket_dir;                     /* relative socket paths lie below it; others must lie below it too unless any_socket_path */
 	bool any_socket_path;
+	bool test_ports;                            /* ports of type `test` may be opened: no switch that serves anybody has them */
 	struct rte_mempool *(*pool)(int numa_node); /* rx buffers for a node */
 	/* A port's state changed (peer came, left); on the port thread or librte_vhost's. May be NULL. */
 	void (*changed)(struct port *p, void *arg);

@@ -346,7 +346,7 @@ switch_start(const struct state_options *o)
 	if (conn_table_create(&sw.conns, &conns, &e) != 0)
 		die("connection table: %s", e.text);
 	start_workers(o);
-	static struct port_env env = {.socket_dir = "/tmp", .pool = the_pool};
+	static struct port_env env = {.socket_dir = "/tmp", .test_ports = true, .pool = the_pool};
 	const struct mgmt_options mo = {.version = "bench", .state_dir = o->state};
 	if (ports_init(&env) != 0)
 		die("cannot start the port thread");

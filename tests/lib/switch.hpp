@@ -113,7 +113,7 @@ public:
 		wo.new_per_second = new_per_second, wo.new_burst = new_burst;
 		EXPECT_EQ(workers_start(&wo, &e), 0) << e.text;
 		static struct port_env env = {};
-		env.socket_dir = "/tmp", env.any_socket_path = true, env.pool = [](int) { return the_pool; };
+		env.socket_dir = "/tmp", env.any_socket_path = env.test_ports = true, env.pool = [](int) { return the_pool; };
 		EXPECT_EQ(ports_init(&env), 0);
 		struct mgmt_options mo = {};
 		mo.version = "test";

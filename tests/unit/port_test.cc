@@ -57,11 +57,12 @@ class Ports : public ::testing::Test
 	}
 
 	void
-	start(bool any_path)
+	start(bool any_path, bool test_ports = true)
 	{
 		struct port_env env = {};
 		env.socket_dir = dir.c_str();
 		env.any_socket_path = any_path;
+		env.test_ports = test_ports;
 		ASSERT_EQ(ports_init(&env), 0);
 	}
 
@@ -89,6 +90,17 @@ class Ports : public ::testing::Test
 	char resolved[128] = "";
 	int rc = 0;
 };
+
+// A switch that serves somebody says no: what such a port is given nobody reads.
+TEST_F(Ports, OfTypeTestAreForTests)
+{
+	ports_fini();
+	start(false, false);
+	EXPECT_EQ(open("a"), nullptr);
+	EXPECT_EQ(rc, -EINVAL);
+	EXPECT_STREQ(error.text, "test is for the switch's own tests only");
+	EXPECT_EQ(port_by_id(0), nullptr);
+}
 
 TEST_F(Ports, GetTheLowestFreeId)
 {
