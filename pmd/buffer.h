@@ -1,17 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Packet buffers for ports that copy. In a pool every mbuf has refcnt 1, nb_segs 1 and next NULL (rte_mbuf.h), and nearly all that come
- * back are still like that: rte_pktmbuf_alloc_bulk() and rte_pktmbuf_free_bulk() look at `next` all the same, which lies in another cache
- * line than everything else that such a packet needs.
+ * Packet buffers for ports that copy. In a pool every mbuf has refcnt 1, nb_segs 1 and next NULL (rte_mbuf.h), and
+ * nearly all that come back are still like that: rte_pktmbuf_alloc_bulk() and rte_pktmbuf_free_bulk() look at `next`
+ * all the same, which lies in another cache line than everything else that such a packet needs.
  */
 #ifndef WEFT_PMD_BUFFER_H
 #define WEFT_PMD_BUFFER_H
 
 #include <assert.h>
 
-#include <rte_mbuf.h>
+#include <string.h>
 
-/* n buffers, or -ENOENT and none. Each is to be given buffer_fill() before anything looks at it; unused ones go back by buffers_free(). */
+#include <rte_mbuf.h>
+#include <rte_memcpy.h>
+
+#define COPY_INLINE 256 /* bytes */
+
+/* libc's memcpy() takes the widest vectors that the CPU has, rte_memcpy() those it was compiled for; but for a short
+ * frame the call costs more than they save. */
+static __rte_always_inline void
+buffer_copy(void *to, const void *from, size_t n)
+{
+	if (n <= COPY_INLINE)
+		rte_memcpy(to, from, n);
+	else
+		memcpy(to, from, n);
+}
+
+/* n buffers, or -ENOENT and none. Each is to be given buffer_fill() before anything looks at it; unused ones go back by
+ * buffers_free(). */
 static inline int
 buffers_take(struct rte_mempool *pool, struct rte_mbuf **m, unsigned int n)
 {

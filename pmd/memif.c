@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memif.h"
 
-#include <rte_memcpy.h>
 #include <rte_prefetch.h>
 
 #include "buffer.h"
@@ -130,7 +129,7 @@ gather(const struct cursor *c, uint32_t i, bool own, uint32_t room, struct rte_m
 			return 0;
 		used++;
 		if (length <= room && piece.length <= room - length)
-			rte_memcpy(rte_pktmbuf_mtod_offset(m, uint8_t *, length), piece.data, piece.length);
+			buffer_copy(rte_pktmbuf_mtod_offset(m, uint8_t *, length), piece.data, piece.length);
 		length = piece.length <= UINT16_MAX ? length + piece.length : UINT16_MAX;
 	} while (piece.more);
 	m->pkt_len = length <= room ? length : 0;
@@ -159,7 +158,7 @@ receive(struct port *p, uint16_t queue, struct cursor *c, struct rte_mbuf **m, u
 		uint32_t used = 1;
 		buffer_fill(to, p->id, (uint16_t)piece->length);
 		if (likely(!piece->more && piece->length - 1 < room)) {
-			rte_memcpy(rte_pktmbuf_mtod(to, void *), piece->data, piece->length);
+			buffer_copy(rte_pktmbuf_mtod(to, void *), piece->data, piece->length);
 			got++;
 		} else if ((used = gather(c, i, own, room, to)) == 0) {
 			fail(p, queue, c->link, MEMIF_BAD_CHAIN);
@@ -228,7 +227,7 @@ scatter(const struct cursor *c, uint32_t i, bool own, const struct rte_mbuf *m)
 				continue;
 			}
 			uint32_t part = RTE_MIN(length - done, m->data_len - from);
-			rte_memcpy(piece.data + done, rte_pktmbuf_mtod_offset(m, const uint8_t *, from), part);
+			buffer_copy(piece.data + done, rte_pktmbuf_mtod_offset(m, const uint8_t *, from), part);
 			done += part;
 			from += part;
 		}
@@ -260,7 +259,7 @@ transmit(struct port *p, uint16_t queue, struct cursor *c, struct rte_mbuf **m, 
 		uint32_t length = from->data_len;
 		int used = 1;
 		if (likely(i < c->read && length == from->pkt_len && length <= (own ? q->buffer : piece->length))) {
-			rte_memcpy(piece->data, rte_pktmbuf_mtod(from, const void *), length);
+			buffer_copy(piece->data, rte_pktmbuf_mtod(from, const void *), length);
 			desc_write(q, i, 0, piece->region, length, own);
 		} else if ((used = scatter(c, i, own, from)) <= 0) {
 			if (used < 0)
