@@ -193,7 +193,9 @@ stay_outside(struct decision *d)
 {
 	const struct ip *ours = &d->key->went.dst;
 	const struct route *to = config_route(d->c, NETWORK_UNDERLAY, &d->dst);
-	if (!is_wire(to) || lpm_find(&d->c->watch, NETWORK_UNDERLAY, ours) == NULL)
+	const struct watch *back = lpm_find(&d->c->watch, NETWORK_UNDERLAY, ours);
+	/* Of a watched subnet the addresses are pods': only one that is watched for itself brings answers back to us. */
+	if (!is_wire(to) || back == NULL || back->key.len != 128)
 		return settle_drop(d, DROP_BACKEND_GONE);
 	d->v->to = to;
 	d->far = NETWORK_UNDERLAY;

@@ -654,6 +654,37 @@ TEST_F(Outside, AClientStaysWithAnotherNodeThatLeavesTheService)
 	EXPECT_EQ(sw.take("uplink0").to(), "192.0.2.9");
 }
 
+// It stays by the address that it went by: when that has become a pod's, or nobody's, it is over.
+TEST_F(Outside, AClientDoesNotStayByAnAddressThatIsPodsNow)
+{
+	auto masquerade = [&](const std::string &ip, const std::string &subnet) {
+		return sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"},
+			{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"})" + subnet + R"(],"masquerade":{"ips":[")" + ip + R"("],"exclude":["198.51.100.0/24"]}})");
+	};
+	ASSERT_TRUE(masquerade("203.0.113.50", "")) << sw.error;
+	service("Cluster", R"({"ip":"192.0.2.8"})");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
+	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+	sw.settle();
+	sw.take_all("uplink0");
+	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+	Frame f = sw.take("uplink0");
+	ASSERT_EQ(f.from(), "203.0.113.50");
+	Packet r = packet("192.0.2.8", "203.0.113.50").macs(far_node, node).tcp(8080, f.sport(), 0x12);
+	r.ack = 1001;
+	wire(r);
+	sw.take_all("uplink0");
+	ASSERT_TRUE(sw.remove("Service", "web"));
+	Packet p = packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 0x10);
+	p.seq = 1001, p.ack = 1001;
+	wire(p);
+	EXPECT_EQ(sw.take("uplink0").from(), "203.0.113.50") << "as it was";
+	ASSERT_TRUE(masquerade("203.0.113.99", R"(,{"prefix":"203.0.113.0/26"})")) << sw.error;
+	wire(p);
+	EXPECT_TRUE(sw.nothing("uplink0"));
+	EXPECT_EQ(sw.drops("backend_gone"), 1u) << sw.drops_text();
+}
+
 TEST_F(Outside, MasqueradeNeverTakesANodePort)
 {
 	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"}],
