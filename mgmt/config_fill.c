@@ -59,7 +59,9 @@ put(struct config_txn *t, struct change *c, enum fill_mode mode, uint16_t *next,
 	return rc == 0 ? 0 : fail_with(e, rc, c->at, &why);
 }
 
-/* Whose fault it is may be an object that the batch does not name: one that was compiled again since another changed.
+/*
+ * Whose fault it is may be an object that the batch does not name: one that was compiled again since another changed.
+ * What keeps an object from being deleted is said with its name already.
  */
 static int
 check(struct config_txn *t, const struct batch *b, struct rpc_error *e)
@@ -74,7 +76,7 @@ check(struct config_txn *t, const struct batch *b, struct rpc_error *e)
 		return fail_with(e, rc, -1, &why);
 	for (uint32_t i = 0; i < b->n; i++)
 		if (change_object(&b->v[i])->kind == kind && strcmp(change_object(&b->v[i])->name, name) == 0 &&
-		    b->v[i].at >= 0)
+		    (b->v[i].at >= 0 || b->v[i].next == NULL))
 			return fail_with(e, rc, b->v[i].at, &why);
 	error_under(&why, rc, "%s %s", kinds[kind].name, name);
 	return fail_with(e, rc, -1, &why);

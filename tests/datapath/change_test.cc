@@ -172,3 +172,21 @@ TEST_F(Change, APatchOfALongPolicyIsInForceForTheNextPacket)
 	EXPECT_FALSE(passes()) << sw.error;
 	EXPECT_TRUE(sw.remove("AddressSet", "late")) << sw.error;
 }
+
+TEST_F(Change, WhatIsInUseIsSaidOnce)
+{
+	EXPECT_FALSE(sw.remove("Network", "default"));
+	EXPECT_EQ(sw.error.substr(0, sw.error.size() - 2), "Network \"default\" is used by Endpoint \"");
+}
+
+TEST_F(Change, AnEndpointGoesThoughAPolicyNamesItAndItsSuccessorIsUnderIt)
+{
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Policy\",\"name\":\"p\",\"network\":\"default\",\"tier\":\"network\",\"endpoints\":[\"b\"],\"types\":[\"Ingress\"]}"))
+		<< sw.error;
+	ASSERT_TRUE(sw.remove("Endpoint", "b")) << sw.error;
+	ASSERT_TRUE(sw.apply("{\"kind\":\"Endpoint\",\"name\":\"b\",\"network\":\"default\",\"port\":\"b\",\"mac\":\"02:00:00:00:01:06\","
+			     "\"ips\":[\"10.244.1.6\"]}")) << sw.error;
+	sw.send("a", sw.between("a", "b").udp(1, 2));
+	EXPECT_TRUE(sw.nothing("b"));
+	EXPECT_EQ(sw.drops_text(), "policy_ingress=1 ");
+}
