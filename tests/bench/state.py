@@ -6,8 +6,10 @@ two pods made of memory in one process; what the pods cost is taken off its cycl
 
 All rows with three runs each take half an hour; --repeat 1 --seconds 1 --new-seconds 3 a few minutes.
 """
+import functools
 import json
 import os
+import statistics
 import subprocess
 import tempfile
 import time
@@ -18,7 +20,7 @@ from switch import PUSHED, Bench, LabError, Weft, go_first, median, report_of, r
 
 FLOWS = [1000, 100_000, 1_000_000, 10_000_000]
 COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
-           "cycles_per_connection", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
+           "cycles_per_connection", "cost_ratio", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
 
 
 def table_size(flows):
@@ -51,15 +53,32 @@ def measure_established(args, flows):
         return report
 
 
+def in_turns(args, measures):
+    """The runs of each; they take turns, as a machine changes its pace more between rounds than within one."""
+    runs = [[] for _ in measures]
+    for i in range(args.repeat):
+        for measure, those in zip(measures, runs):
+            those.append(measure(f"{i + 1}/{args.repeat}"))
+    return runs
+
+
+def ratio(runs, first, key):
+    """The median of the rounds' ratios."""
+    ratios = [a[key] / b[key] for a, b in zip(runs, first) if b[key]]
+    return round(statistics.median(ratios), 3) if ratios else None
+
+
+def run_established(args, flows, which):
+    r = measure_established(args, flows)
+    say(args, f"established, {flows:,} flows, {which}: {r['mpps']:.2f} Mpps, {r['switchCycles']:.0f} cycles/packet, loss {r['loss']:.2%}; "
+              f"opened in {r['openSeconds']:.1f} s; {'hugepages' if r['hugepages'] else '4 KiB pages'}")
+    return r
+
+
 def established(args):
     rows = []
-    for flows in args.flows:
-        runs = []
-        for i in range(args.repeat):
-            r = measure_established(args, flows)
-            runs.append(r)
-            say(args, f"established, {flows:,} flows, {i + 1}/{args.repeat}: {r['mpps']:.2f} Mpps, {r['switchCycles']:.0f} cycles/packet, loss {r['loss']:.2%}; "
-                      f"opened in {r['openSeconds']:.1f} s; {'hugepages' if r['hugepages'] else '4 KiB pages'}")
+    all_runs = in_turns(args, [functools.partial(run_established, args, flows) for flows in args.flows])
+    for flows, runs in zip(args.flows, all_runs):
         last = runs[-1]
         rows.append({
             "scenario": "established", "port": "memif", "protocol": "udp", "workers": 1, "flows": flows, "size": args.size, "services": SERVICES,
@@ -68,15 +87,9 @@ def established(args):
             "table_bytes_per_connection": round(last["tableBytes"] / last["connections"]["capacity"], 1),
             "open_seconds": rounded(median(runs, "openSeconds"), 3), "hugepages": last["hugepages"],
             "limit": "switch" if median(runs, "full") > PUSHED else "generator", "generator_mpps": rounded(median(runs, "ceilingMpps"), 3),
-            "weft_runs": [rounded(r["mpps"], 3) for r in runs],
+            "weft_runs": [rounded(r["mpps"], 3) for r in runs], "ratio": ratio(runs, all_runs[0], "mpps"),
         })
-        add_ratio(rows, "weft_mpps")
     return rows
-
-
-def add_ratio(rows, key):
-    """Of the last row to the first: 1 k connections, or one worker."""
-    rows[-1][f"ratio_to_{rows[0]['flows'] // 1000}k"] = rows[-1]["ratio"] = round(rows[-1][key] / rows[0][key], 3) if rows[0][key] else None
 
 
 def in_process(args, options):
@@ -102,35 +115,32 @@ def merged(runs):
     return {k: (rounded(median(runs, k), 6) if isinstance(v, float) else v) for k, v in runs[0].items()}
 
 
-def repeat(args, what, options):
-    runs = []
-    for i in range(args.repeat):
-        r = in_process(args, options)
-        runs.append(r)
-        rate = f"{r['connections_per_second'] / 1e6:.3f} M/s, {r['expired_per_second'] / 1e6:.3f} M expired/s, {r['cycles_per_connection']:.0f} cycles each" \
-            if r["scenario"] == "new" else f"{r['weft_mpps']:.2f} Mpps, {r['cycles_per_packet']:.0f} cycles/packet"
-        say(args, f"{what}, in-process, {i + 1}/{args.repeat}: {rate}; {r['cpu_share']:.0%} of the core")
-    return merged(runs)
+def run_in_process(args, what, options, which):
+    r = in_process(args, options)
+    rate = f"{r['connections_per_second'] / 1e6:.3f} M/s, {r['expired_per_second'] / 1e6:.3f} M expired/s, {r['cycles_per_connection']:.0f} cycles each" \
+        if r["scenario"] == "new" else f"{r['weft_mpps']:.2f} Mpps, {r['cycles_per_packet']:.0f} cycles/packet"
+    say(args, f"{what}, in-process, {which}: {rate}; {r['cpu_share']:.0%} of the core")
+    return r
+
+
+def rows_in_process(args, what_and_options):
+    """A row each, with its ratio to the first."""
+    all_runs = in_turns(args, [functools.partial(run_in_process, args, what, options) for what, options in what_and_options])
+    key = "connections_per_second" if all_runs[0][0]["scenario"] == "new" else "weft_mpps"
+    return [dict(merged(runs), ratio=ratio(runs, all_runs[0], key)) for runs in all_runs], all_runs
 
 
 def cycles(args):
     """Established connections without ports: what the switch alone spends."""
-    rows = []
-    for flows in args.flows:
-        rows.append(repeat(args, f"established, {flows:,} flows", {"flows": flows, "seconds": args.seconds, "warmup": args.warmup}))
-        add_ratio(rows, "weft_mpps")
-    return rows
+    return rows_in_process(args, [(f"established, {flows:,} flows", {"flows": flows, "seconds": args.seconds, "warmup": args.warmup}) for flows in args.flows])[0]
 
 
 def workers(args):
-    rows = []
-    for n in (1, 2):
-        r = repeat(args, f"{n} worker{'s' if n > 1 else ''}", {"flows": 100_000, "workers": n, "seconds": args.seconds, "warmup": args.warmup})
-        rows.append(dict(r, scenario="workers"))
-        rows[-1]["ratio"] = round(rows[-1]["weft_mpps"] / rows[0]["weft_mpps"], 3)
-        # By CPU time: what the ratio is when the cores are ours alone.
-        rows[-1]["ratio_of_cores"] = round(n * rows[-1]["mpps_of_a_core"] / rows[0]["mpps_of_a_core"], 3)
-    return rows
+    numbers = (1, 2)
+    rows, runs = rows_in_process(args, [(f"{n} worker{'s' if n > 1 else ''}", {"flows": 100_000, "workers": n, "seconds": args.seconds, "warmup": args.warmup})
+                                        for n in numbers])
+    # By CPU time, too: what the ratio is when the cores are ours alone.
+    return [dict(row, scenario="workers", ratio_of_cores=round(n * ratio(r, runs[0], "mpps_of_a_core"), 3)) for n, row, r in zip(numbers, rows, runs)]
 
 
 GROWTH = {"rules": (10, 1000, 100_000), "services": (16, 1000, 50_000)}
@@ -140,15 +150,10 @@ def growth(args):
     """Established connections and new ones as rules and services become many; ratio: to the fewest."""
     rows = []
     for what, numbers in GROWTH.items():
-        for fresh in (False, True):
-            first = None
-            for n in numbers:
-                options = {what: n, "new": True, "seconds": args.new_seconds} if fresh else \
-                    {what: n, "flows": 100_000, "seconds": args.seconds, "warmup": args.warmup}
-                r = dict(repeat(args, f"{'new' if fresh else 'established'}, {n:,} {what}", options), scenario=f"growth, {what}")
-                first = first or r
-                key = "connections_per_second" if fresh else "weft_mpps"
-                rows.append(dict(r, ratio=round(r[key] / first[key], 3)))
+        for kind, options in (("established", {"flows": 100_000, "seconds": args.seconds, "warmup": args.warmup}),
+                              ("new", {"new": True, "seconds": args.new_seconds})):
+            some, _ = rows_in_process(args, [(f"{kind}, {n:,} {what}", {**options, what: n}) for n in numbers])
+            rows += [dict(r, scenario=f"growth, {what}") for r in some]
     return rows
 
 
@@ -179,36 +184,43 @@ def measure_new(args, protocol, size):
         return report
 
 
-def new_memif(args, protocol, size):
-    runs = []
-    for i in range(args.repeat):
-        r = measure_new(args, protocol, size)
-        runs.append(r)
-        say(args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules, memif, {i + 1}/{args.repeat}: {r['rate'] / 1e6:.3f} M/s, "
-                  f"{r['expired'] / 1e6:.3f} M expired/s, {r['connectionCycles'] or 0:.0f} busy cycles each, loss {r['loss']:.2%}")
-    return {"scenario": "new", "port": "memif", "protocol": protocol, "workers": 1, "size": args.size, "services": size["services"],
-            "backends": size["services"] * size["backends"], "rules": size["rules"], "weft_mpps": rounded(median(runs, "mpps"), 3),
-            "cycles_per_packet": rounded(median(runs, "switchCycles"), 1), "loss": rounded(median(runs, "loss"), 6),
-            "connections_per_second": rounded(median(runs, "rate"), 0), "cycles_per_connection": rounded(median(runs, "connectionCycles"), 1),
-            "expired_per_second": rounded(median(runs, "expired"), 0), "hugepages": runs[-1]["hugepages"], "table_connections": 1 << 23,
-            "table_bytes": runs[-1]["tableBytes"], "table_bytes_per_connection": round(runs[-1]["tableBytes"] / (1 << 23), 1),
-            "limit": "switch" if median(runs, "full") > PUSHED else "generator"}
+def run_new(args, protocol, size, which):
+    r = measure_new(args, protocol, size)
+    say(args, f"{new_name(protocol, size)}, memif, {which}: {r['rate'] / 1e6:.3f} M/s, "
+              f"{r['expired'] / 1e6:.3f} M expired/s, {r['connectionCycles'] or 0:.0f} busy cycles each, loss {r['loss']:.2%}")
+    return r
 
 
-SMALL, LARGE = {"services": 1, "backends": 10, "rules": 10}, {"services": 50_000, "backends": 5, "rules": 100_000}
+def new_name(protocol, size):
+    return f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules"
+
+
+def new_memif(args, protocol):
+    all_runs = in_turns(args, [functools.partial(run_new, args, protocol, size) for size in SIZES])
+    return [{"scenario": "new", "port": "memif", "protocol": protocol, "workers": 1, "size": args.size, "services": size["services"],
+             "backends": size["services"] * size["backends"], "rules": size["rules"], "weft_mpps": rounded(median(runs, "mpps"), 3),
+             "cycles_per_packet": rounded(median(runs, "switchCycles"), 1), "loss": rounded(median(runs, "loss"), 6),
+             "connections_per_second": rounded(median(runs, "rate"), 0), "cycles_per_connection": rounded(median(runs, "connectionCycles"), 1),
+             "expired_per_second": rounded(median(runs, "expired"), 0), "hugepages": runs[-1]["hugepages"], "table_connections": 1 << 23,
+             "table_bytes": runs[-1]["tableBytes"], "table_bytes_per_connection": round(runs[-1]["tableBytes"] / (1 << 23), 1),
+             "limit": "switch" if median(runs, "full") > PUSHED else "generator",
+             "ratio": ratio(runs, all_runs[0], "rate"), "cost_ratio": ratio(runs, all_runs[0], "connectionCycles")}
+            for size, runs in zip(SIZES, all_runs)]
+
+
+def new_in_process(args, protocol):
+    options = {"new": True, "seconds": args.new_seconds, **({"tcp": True} if protocol == "tcp" else {})}
+    rows, runs = rows_in_process(args, [(new_name(protocol, size), {**options, **size}) for size in SIZES])
+    return [dict(row, cost_ratio=ratio(r, runs[0], "cycles_per_connection")) for row, r in zip(rows, runs)]
+
+
+SIZES = ({"services": 1, "backends": 10, "rules": 10}, {"services": 50_000, "backends": 5, "rules": 100_000})
 
 
 def new(args):
-    rows = []
-    for port, protocol in ((port, protocol) for port in args.ports for protocol in ("udp", "tcp")):
-        for size in (SMALL, LARGE):
-            r = new_memif(args, protocol, size) if port == "memif" else repeat(
-                args, f"new, {protocol}, {size['services']:,} services, {size['rules']:,} rules",
-                dict(size, new=True, seconds=args.new_seconds, **({"tcp": True} if protocol == "tcp" else {})))
-            first = rows[-1] if size is LARGE else r
-            rows.append(dict(r, cost_ratio=round(r["cycles_per_connection"] / first["cycles_per_connection"], 3), ratio=round(
-                r["connections_per_second"] / first["connections_per_second"], 3)))
-    return rows
+    """Connections a second, in a small configuration and in a large one; ratio and cost_ratio: to the small one."""
+    measure = {"memif": new_memif, "in-process": new_in_process}
+    return [row for port in args.ports for protocol in ("udp", "tcp") for row in measure[port](args, protocol)]
 
 
 CHANGES_COLUMNS = ("scenario", "port", "flows", "services", "rules", "members", "changes_per_second", "mpps_without", "weft_mpps", "cost",
@@ -253,4 +265,4 @@ def state(args):
             table(some, columns)
             print()
     print(f"medians of {args.repeat} runs of {args.seconds:g} s; Mpps as received; on {'hugepages' if args.hugepages else '4 KiB pages'}; "
-          f"ratio: to the first row of its kind; in-process: without what the ports cost")
+          f"ratio: to the first row of its kind, the median of the rounds'; in-process: without what the ports cost")
