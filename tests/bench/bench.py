@@ -97,6 +97,7 @@ def parse():
     c.add_argument("--ports", type=words((*KINDS, "veth")), default=[*KINDS, "veth"], help="of memif,vhost,veth (all); veth is beside the Linux kernel")
     c.add_argument("--subjects", type=words(subjects.table()), default=list(subjects.table()), help=f"of {','.join(subjects.table())} (all)")
     c.add_argument("--quick", action="store_true", help="one run of a second of each, over memif, without a million connections: some minutes")
+    c.add_argument("--save", metavar="NAME", help="write the results to NAME.json, and a picture of them to NAME.svg, too")
     c.set_defaults(run=compare.compare, megabytes=compare.megabytes)
     beside = argparse.ArgumentParser(add_help=False)
     beside.add_argument("--ports", type=words(KINDS), default=list(KINDS), help="of memif,vhost (both)")

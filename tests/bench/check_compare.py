@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Does scripts/bench compare say what was measured? Its rows and its judgement of the goals from made-up runs; that a job which was not done gives no
 row; and one short real run: a Service behind a tunnel, done by Weft and seen at the far side."""
+import json
 import os
+import tempfile
 import types
 
 import compare
@@ -48,6 +50,16 @@ def rounds_that_disagree_are_named():
 def generator_s_limit_is_seen():
     """Where the generator could do no more, cycles decide."""
     return verdict(run(13, 100, full=0.01), run(13, 120), "testpmd-mac") == [("met", "cycles", 1.2)]
+
+
+def results_are_saved():
+    """What was printed, and a picture with both bars."""
+    rows = [row([run(13, 100)], [run(6, 230)])]
+    with tempfile.TemporaryDirectory() as d:
+        compare.save(f"{d}/some", rows)
+        with open(f"{d}/some.json") as j, open(f"{d}/some.svg") as svg:
+            drawn = svg.read()
+            return json.load(j) == rows and drawn.startswith("<svg") and drawn.count("cycles</text>") == 2
 
 
 def refused(report, scenario):
@@ -102,5 +114,5 @@ def testpmd_does_not():
 
 
 counted.run({c.__name__: c for c in (
-    ratio_is_of_rounds, goals_are_judged, rounds_that_disagree_are_named, generator_s_limit_is_seen, undone_jobs_are_refused, all_have_the_same_rules,
+    ratio_is_of_rounds, goals_are_judged, rounds_that_disagree_are_named, generator_s_limit_is_seen, results_are_saved, undone_jobs_are_refused, all_have_the_same_rules,
     goals_name_what_is_there, weft_does_the_job, testpmd_does_not)})

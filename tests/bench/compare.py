@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 
+import picture
 import scenarios
 import subjects
 from job import sides_that_receive
@@ -185,11 +186,22 @@ def goals(rows):
     return out
 
 
+def save(name, rows):
+    """As name.json and, when a rate was measured, as a picture in name.svg."""
+    with open(f"{name}.json", "w") as f:
+        json.dump(rows, f, indent=1)
+    if rows:
+        with open(f"{name}.svg", "w") as f:
+            f.write(picture.draw(rows, picture.machine()))
+
+
 def compare(args):
     rows = []
     for scenario in args.scenarios:
         for kind in args.ports:
             rows += compare_one(args, kind, scenario)
+    if args.save:
+        save(args.save, rows)
     if args.json:
         print(json.dumps(rows, indent=1))
         return
