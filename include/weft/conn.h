@@ -244,8 +244,8 @@ void conn_remove(struct conn_table *t, unsigned int worker, uint32_t ref);
 int conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uint32_t now_ms);
 
 /*
- * The same for SCTP, in place of conn_packet. `s` is NULL for a later fragment, or when there is no chunk: nothing is learned. -EPROTO also when the tag is not that of the
- * association, or in its opening the one that was offered.
+ * The same for SCTP, in place of conn_packet. `s` is NULL for a later fragment, or when there is no chunk: nothing is learned. -EPROTO also
+ * when the tag is not that of the association, or in its opening the one that was offered.
  */
 int conn_sctp(struct conn_table *t, uint32_t ref, const struct sctp_packet *s, uint32_t now_ms);
 /* Could side `dir` have sent a packet with this tag? What an ICMP error quotes (RFC 9260 10). */

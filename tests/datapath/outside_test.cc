@@ -57,6 +57,17 @@ struct Outside : testing::Test {
 		sw.give("uplink0", p.bytes());
 		sw.settle();
 	}
+	// The client opens a connection that goes to a backend on the other node, whose MAC is known by then: what that node is sent.
+	Frame by_far_node()
+	{
+		service("Cluster", R"({"ip":"192.0.2.8"})");
+		wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
+		sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
+		sw.settle();
+		sw.take_all("uplink0");
+		wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
+		return sw.take("uplink0");
+	}
 	std::string one(const std::string &like, const char *v4, const char *v6) { return is6(like) ? v6 : v4; }
 };
 
@@ -401,13 +412,7 @@ TEST_F(Outside, AServiceThatGoesLeavesItsEstablishedClientWithAnotherNode)
 			<< sw.error;
 	};
 	network("192.0.2.50");
-	service("Cluster", R"({"ip":"192.0.2.8"})");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
-	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
-	sw.settle();
-	sw.take_all("uplink0");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
-	Frame f = sw.take("uplink0");
+	Frame f = by_far_node();
 	uint16_t port = f.sport();
 	EXPECT_EQ(f.to(), "192.0.2.8");
 	Packet r = packet("192.0.2.8", "192.0.2.50").macs(far_node, node).tcp(8080, port, 0x12);
@@ -629,13 +634,7 @@ TEST_F(Outside, AClientStaysWithAnotherNodeThatLeavesTheService)
 	ASSERT_TRUE(sw.apply(R"({"kind":"Network","name":"default","vni":100,"subnets":[{"prefix":"10.244.1.0/24","gateway":"10.244.1.1"},
 		{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"}],"masquerade":{"ips":["192.0.2.50"],"portRange":[1024,65535]}})"))
 		<< sw.error;
-	service("Cluster", R"({"ip":"192.0.2.8"})");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
-	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
-	sw.settle();
-	sw.take_all("uplink0");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
-	Frame f = sw.take("uplink0");
+	Frame f = by_far_node();
 	EXPECT_EQ(f.to(), "192.0.2.8");
 	Packet r = packet("192.0.2.8", "192.0.2.50").macs(far_node, node).tcp(8080, f.sport(), 0x12);
 	r.ack = 1001;
@@ -662,13 +661,7 @@ TEST_F(Outside, AClientDoesNotStayByAnAddressThatIsPodsNow)
 			{"prefix":"fd00:244:1::/64","gateway":"fd00:244:1::1"})" + subnet + R"(],"masquerade":{"ips":[")" + ip + R"("],"exclude":["198.51.100.0/24"]}})");
 	};
 	ASSERT_TRUE(masquerade("203.0.113.50", "")) << sw.error;
-	service("Cluster", R"({"ip":"192.0.2.8"})");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5554, 80, 2));
-	sw.give("uplink0", arp(2, far_node, "192.0.2.8", node, "192.0.2.1", node));
-	sw.settle();
-	sw.take_all("uplink0");
-	wire(packet("192.0.2.9", "192.0.2.100").tcp(5555, 80, 2));
-	Frame f = sw.take("uplink0");
+	Frame f = by_far_node();
 	ASSERT_EQ(f.from(), "203.0.113.50");
 	Packet r = packet("192.0.2.8", "203.0.113.50").macs(far_node, node).tcp(8080, f.sport(), 0x12);
 	r.ack = 1001;
