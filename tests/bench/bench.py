@@ -128,7 +128,7 @@ def parse():
     s = sub.add_parser("state", parents=[common_options()], help="connections through Services with a policy, as they become many; new ones; two workers",
                        description=state.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     s.add_argument("--rows", type=words(state.ROWS), default=list(state.ROWS),
-                   help="of established (memif), cycles (the same in-process), workers (1 and 2, in-process), growth (rules, services; in-process), new (both), "
+                   help="of established (memif), cycles (the same in-process), workers (1 and 2, in-process), growth (rules, services, endpoints; in-process), new (both), "
                    "changes (1,000 a second, in-process), scale (apply and patch by the control socket) (all)")
     s.add_argument("--flows", type=lambda t: [int(float(n)) for n in t.split(",")], default=state.FLOWS, help="established connections (1e3,1e5,1e6,1e7)")
     s.add_argument("--new-seconds", type=float, default=10, help="of a run of row new (%(default)s)")

@@ -19,7 +19,7 @@ from scale import COLUMNS as SCALE_COLUMNS, scale
 from switch import PUSHED, Bench, LabError, Weft, go_first, median, report_of, rounded, say, start_generator, table, wait_for
 
 FLOWS = [1000, 100_000, 1_000_000, 10_000_000]
-COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
+COLUMNS = ("scenario", "protocol", "port", "workers", "flows", "services", "rules", "endpoints", "weft_mpps", "ratio", "cycles_per_packet", "connections_per_second",
            "cycles_per_connection", "cost_ratio", "expired_per_second", "loss", "table_bytes", "table_bytes_per_connection")
 
 
@@ -143,11 +143,11 @@ def workers(args):
     return [dict(row, scenario="workers", ratio_of_cores=round(n * ratio(r, runs[0], "mpps_of_a_core"), 3)) for n, row, r in zip(numbers, rows, runs)]
 
 
-GROWTH = {"rules": (10, 1000, 100_000), "services": (16, 1000, 50_000)}
+GROWTH = {"rules": (10, 1000, 100_000), "services": (16, 1000, 50_000), "endpoints": (2, 50, 250)}
 
 
 def growth(args):
-    """Established connections and new ones as rules and services become many; ratio: to the fewest."""
+    """Established connections and new ones as rules, services and endpoints become many; ratio: to the fewest."""
     rows = []
     for what, numbers in GROWTH.items():
         for kind, options in (("established", {"flows": 100_000, "seconds": args.seconds, "warmup": args.warmup}),

@@ -203,14 +203,14 @@ report(const struct state_options *o, const struct moment *a, const struct momen
 		      RTE_MIN(share, 1.0);
 	double created = (double)(b->conns.created - a->conns.created),
 	       lives = (double)(b->pod[1].lives - a->pod[1].lives);
-	json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario",
+	json_t *row = json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:b}", "scenario",
 				o->fresh    ? "new"
 				: o->routed ? "routed"
 					    : "established",
 				"port", "in-process", "protocol", p->protocol == IPPROTO_TCP ? "tcp" : "udp", "size",
 				(int)p->size, "workers", (int)o->workers, "services", (int)o->services, "backends",
 				(int)(o->services * o->backends), "rules", (int)o->rules, "members", (int)o->members,
-				"hugepages", o->hugepages != NULL);
+				"endpoints", (int)o->endpoints, "hugepages", o->hugepages != NULL);
 	if (!o->fresh) {
 		json_object_set_new(row, "flows", json_integer(p->flows));
 		set(row, "open_cycles_per_connection", open_cpu * hz / p->flows);
@@ -286,6 +286,7 @@ static const char help[] =
 	"  --services N --backends N   backends of each service (16, 10); established flows use 16 of them\n"
 	"  --rules N           that select the backend, one of which lets the clients in (10)\n"
 	"  --members N         of that one's address set, beside the clients (100)\n"
+	"  --endpoints N       in all; those beyond the two that send are silent, but their ports are polled (2)\n"
 	"  --capacity N        of the connection table (a quarter more than --flows, 65536 or more; 8388608 with "
 	"--new)\n"
 	"  --timeout S         until a connection is forgotten; 0: the switch's defaults (0; 2 with --new)\n"
@@ -308,6 +309,7 @@ enum {
 	BACKENDS,
 	RULES,
 	MEMBERS,
+	ENDPOINTS,
 	CAPACITY,
 	TIMEOUT,
 	SIZE,
@@ -330,6 +332,7 @@ static const struct option options[] = {
 	{"backends", required_argument, NULL, BACKENDS},
 	{"rules", required_argument, NULL, RULES},
 	{"members", required_argument, NULL, MEMBERS},
+	{"endpoints", required_argument, NULL, ENDPOINTS},
 	{"capacity", required_argument, NULL, CAPACITY},
 	{"timeout", required_argument, NULL, TIMEOUT},
 	{"size", required_argument, NULL, SIZE},
@@ -347,13 +350,10 @@ static const struct option options[] = {
 static const struct {
 	double min, max;
 } range[HELP] = {
-	[FLOWS] = {1, FLOW_MAX},      [WORKERS] = {1, 2},
-	[SERVICES] = {1, 1 << 19},    [BACKENDS] = {1, 1000},
-	[RULES] = {1, 1e6},           [MEMBERS] = {0, 1e6},
-	[CAPACITY] = {1024, 1 << 27}, [TIMEOUT] = {0, 2000000},
-	[SIZE] = {64, 1514},          [SECONDS] = {0.01, 1e5},
-	[WARMUP] = {0, 1e5},          [TURNS] = {0, 1e15},
-	[CHANGES] = {0, 1e6},         [CORE] = {0, CPU_SETSIZE - 1},
+	[FLOWS] = {1, FLOW_MAX},  [WORKERS] = {1, 2},   [SERVICES] = {1, 1 << 19},     [BACKENDS] = {1, 1000},
+	[RULES] = {1, 1e6},       [MEMBERS] = {0, 1e6}, [ENDPOINTS] = {2, 1000},       [CAPACITY] = {1024, 1 << 27},
+	[TIMEOUT] = {0, 2000000}, [SIZE] = {64, 1514},  [SECONDS] = {0.01, 1e5},       [WARMUP] = {0, 1e5},
+	[TURNS] = {0, 1e15},      [CHANGES] = {0, 1e6}, [CORE] = {0, CPU_SETSIZE - 1},
 };
 
 static double
@@ -370,8 +370,8 @@ static void
 parse(struct state_options *o, int argc, char **argv)
 {
 	double v[HELP] = {
-		[FLOWS] = 1000, [WORKERS] = 1, [SERVICES] = 16, [BACKENDS] = 10, [RULES] = 10, [MEMBERS] = 100,
-		[TIMEOUT] = -1, [CORE] = -1,   [SIZE] = 64,     [SECONDS] = -1,  [WARMUP] = -1};
+		[FLOWS] = 1000,  [WORKERS] = 1,  [SERVICES] = 16, [BACKENDS] = 10, [RULES] = 10,   [MEMBERS] = 100,
+		[ENDPOINTS] = 2, [TIMEOUT] = -1, [CORE] = -1,     [SIZE] = 64,     [SECONDS] = -1, [WARMUP] = -1};
 	memset(o, 0, sizeof(*o));
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == HELP || c == '?') {
@@ -392,6 +392,7 @@ parse(struct state_options *o, int argc, char **argv)
 	o->backends = (uint32_t)v[BACKENDS];
 	o->rules = (uint32_t)v[RULES];
 	o->members = (uint32_t)v[MEMBERS];
+	o->endpoints = (uint32_t)v[ENDPOINTS];
 	o->workers = (unsigned int)v[WORKERS];
 	o->turns = (uint64_t)v[TURNS];
 	o->changes = v[CHANGES];

@@ -20,7 +20,8 @@ struct state_options {
 	const char *state; /* folder of the store, NULL: nothing is kept */
 	struct flow_plan plan;
 	uint32_t services, backends, rules, members, capacity;
-	uint32_t timeout; /* seconds of all connections; 0: the switch's defaults */
+	uint32_t timeout;   /* seconds of all connections; 0: the switch's defaults */
+	uint32_t endpoints; /* two that send, and silent ones */
 	unsigned int workers;
 	int core; /* of the first worker, control's is another; -1: the last of the cpuset */
 	double seconds, warmup;

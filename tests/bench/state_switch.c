@@ -132,6 +132,8 @@ mac_text(const struct rte_ether_addr *mac)
 	return json_string(text);
 }
 
+#define SILENT 0x0a000100u /* 10.0.1.0 */
+
 /* Both pods: the first address is the pod's own, /12 lies behind it. */
 static void
 add_pod(json_t *objects, const char *name, const struct rte_ether_addr *mac, uint32_t ip, unsigned int queues)
@@ -141,6 +143,22 @@ add_pod(json_t *objects, const char *name, const struct rte_ether_addr *mac, uin
 	json_array_append_new(objects, json_pack("{s:s, s:s, s:s, s:s, s:o, s:[o], s:[o]}", "kind", "Endpoint", "name",
 						 name, "network", "default", "port", name, "mac", mac_text(mac), "ips",
 						 address(ip, 32), "prefixes", address(ip & 0xfff00000, 12)));
+}
+
+/* Their ports are polled as any. */
+static void
+add_silent_pods(json_t *objects, const struct state_options *o)
+{
+	for (uint32_t i = 2; i < o->endpoints; i++) {
+		char name[24];
+		const struct rte_ether_addr mac = {{2, 0, 0, 2, (uint8_t)(i >> 8), (uint8_t)i}};
+		snprintf(name, sizeof(name), "silent-%u", i);
+		json_array_append_new(objects,
+				      json_pack("{s:s, s:s, s:s}", "kind", "Port", "name", name, "type", "test"));
+		json_array_append_new(objects, json_pack("{s:s, s:s, s:s, s:s, s:o, s:[o]}", "kind", "Endpoint", "name",
+							 name, "network", "default", "port", name, "mac",
+							 mac_text(&mac), "ips", address(SILENT + i, 32)));
+	}
 }
 
 static json_t *
@@ -154,6 +172,7 @@ pods(const struct state_options *o)
 						 "gateway", "10.0.0.1"));
 	add_pod(objects, "client", &p->client_mac, p->client, o->workers);
 	add_pod(objects, "backend", &p->backend_mac, p->backend, o->workers);
+	add_silent_pods(objects, o);
 	return objects;
 }
 
