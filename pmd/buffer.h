@@ -8,7 +8,6 @@
 #define WEFT_PMD_BUFFER_H
 
 #include <assert.h>
-
 #include <string.h>
 
 #include <rte_mbuf.h>
