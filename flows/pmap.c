@@ -165,9 +165,9 @@ void
 pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const void *const key[], unsigned int n,
 		    const void *value[])
 {
-	const struct pmap_node *node[PMAP_BURST];
-	const void *const *slot[PMAP_BURST];
-	uint64_t hash[PMAP_BURST];
+	const struct pmap_node *node[WEFT_BURST];
+	const void *const *slot[WEFT_BURST];
+	uint64_t hash[WEFT_BURST];
 	unsigned int under_way = m->root != NULL ? n : 0;
 	for (unsigned int i = 0; i < n; i++) {
 		hash[i] = hash_key(key[i], type->key_len);

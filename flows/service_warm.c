@@ -11,10 +11,10 @@
 void
 service_warm(const struct service_tables *s, const struct tuple *const t[], unsigned int n)
 {
-	struct service_port_key key[PMAP_BURST];
-	const void *keys[PMAP_BURST], *value[PMAP_BURST];
-	const struct service_set *set[PMAP_BURST];
-	const uint16_t *slot[PMAP_BURST];
+	struct service_port_key key[WEFT_BURST];
+	const void *keys[WEFT_BURST], *value[WEFT_BURST];
+	const struct service_set *set[WEFT_BURST];
+	const uint16_t *slot[WEFT_BURST];
 	if (s->port.count < SERVICE_WARM_MIN || n == 0)
 		return;
 	keys[0] = NULL; /* n > 0, which the compiler does not see */

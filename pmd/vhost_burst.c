@@ -16,7 +16,7 @@
 #include "buffer.h"
 
 #define LIBRARY_BURST 32 /* what one call takes at most */
-#define COUNT_EVERY 64   /* calls; 64 * 32 is far from a turn of the index */
+#define COUNT_EVERY 64   /* calls; 64 bursts are far from a turn of the index */
 
 /* Neither waits for the ring's lock, which the library's thread holds while it handles a message. */
 static inline bool
@@ -79,6 +79,18 @@ count_lost(struct port *p, uint16_t queue, struct guest *g, unsigned int ring)
 }
 
 static uint16_t
+dequeue(struct port *p, struct guest *g, unsigned int ring, struct rte_mbuf **m, uint16_t n)
+{
+	uint16_t got = 0, took, chunk;
+	do {
+		chunk = RTE_MIN((uint16_t)(n - got), (uint16_t)LIBRARY_BURST);
+		took = rte_vhost_dequeue_burst(g->vid, (uint16_t)ring, p->pool, m + got, chunk);
+		got = (uint16_t)(got + took);
+	} while (took == LIBRARY_BURST && got < n);
+	return got;
+}
+
+static uint16_t
 receive(struct port *p, uint16_t queue, struct guest *g, unsigned int ring, struct rte_mbuf **m, uint16_t n)
 {
 	struct vhost_ring *r = &g->ring[ring];
@@ -87,7 +99,7 @@ receive(struct port *p, uint16_t queue, struct guest *g, unsigned int ring, stru
 		return 0;
 	if (unlikely(__atomic_load_n(&r->restart, __ATOMIC_RELAXED)))
 		count_lost(p, queue, g, ring);
-	uint16_t got = rte_vhost_dequeue_burst(g->vid, (uint16_t)ring, p->pool, m, n);
+	uint16_t got = dequeue(p, g, ring, m, n);
 	for (uint16_t i = 0; i < got; i++) {
 		if (likely(m[i]->nb_segs == 1 && mark_received(m[i]))) {
 			m[kept++] = m[i];

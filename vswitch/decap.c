@@ -58,7 +58,7 @@ check_outer(const struct burst *b, uint32_t i)
 }
 
 void
-decap_run(struct worker *w, struct burst *b, uint32_t set)
+decap_run(struct worker *w, struct burst *b, packet_set set)
 {
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];

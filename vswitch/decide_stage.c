@@ -387,7 +387,7 @@ decide_later(struct worker *w, struct burst *b, uint32_t i)
 
 /* What the decisions of a whole burst will read. */
 static void
-warm(const struct burst *b, uint32_t set)
+warm(const struct burst *b, packet_set set)
 {
 	const struct tuple *key[WEFT_BURST];
 	unsigned int n = 0;
@@ -419,17 +419,18 @@ continue_again(struct worker *w, struct burst *b, uint32_t i)
  * next packet is judged. Later fragments come last, as their first may be among the others.
  */
 void
-decide_run(struct worker *w, struct burst *b, uint32_t set)
+decide_run(struct worker *w, struct burst *b, packet_set set)
 {
 	struct verdict v[WEFT_BURST];
-	uint32_t reply_hash[WEFT_BURST], opening = 0, later = 0;
+	uint32_t reply_hash[WEFT_BURST];
+	packet_set opening = 0, later = 0;
 	warm(b, set);
 	BURST_FOREACH (i, set) {
 		const struct packet *p = &b->p[i];
 		if (unlikely(p->flags & PACKET_LATER)) {
-			later |= 1u << i;
+			later |= packet_bit(i);
 		} else if ((p->ref == 0 || !continue_again(w, b, i)) && judge_new(w, b, i, &v[i])) {
-			opening |= 1u << i;
+			opening |= packet_bit(i);
 			reply_hash[i] = conn_prefetch(w->conns, &v[i].reply);
 			service_note_ahead(w, &v[i]);
 		}

@@ -12,9 +12,9 @@
 #include "underlay.h"
 
 void
-forward_run(struct worker *w, struct burst *b, uint32_t set)
+forward_run(struct worker *w, struct burst *b, packet_set set)
 {
-	uint32_t out = 0, tunnel = 0;
+	packet_set out = 0, tunnel = 0;
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
 		const struct hop *hop = hop_get(p->hop);
@@ -28,8 +28,8 @@ forward_run(struct worker *w, struct burst *b, uint32_t set)
 		}
 		memcpy(packet_at(b, i, 0), hop->l2, sizeof(hop->l2));
 		p->out_port = hop->port;
-		tunnel |= (uint32_t)(hop->kind == HOP_TUNNEL) << i;
-		out |= 1u << i;
+		tunnel |= (packet_set)(hop->kind == HOP_TUNNEL) << i;
+		out |= packet_bit(i);
 	}
 	b->at[STAGE_ENCAP] |= tunnel;
 	b->at[STAGE_TRANSMIT] |= out & ~tunnel;
@@ -70,7 +70,7 @@ inner_ecn(const struct burst *b, uint32_t i)
 }
 
 void
-encap_run(struct worker *w, struct burst *b, uint32_t set)
+encap_run(struct worker *w, struct burst *b, packet_set set)
 {
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];
@@ -114,7 +114,7 @@ settle_checksum(const struct packet *p, struct rte_mbuf *m)
 }
 
 void
-transmit_run(struct worker *w, struct burst *b, uint32_t set)
+transmit_run(struct worker *w, struct burst *b, packet_set set)
 {
 	struct rte_mbuf *run[WEFT_BURST]; /* neighbours in the burst that leave by the same port */
 	unsigned int n = 0;

@@ -431,12 +431,12 @@ parse_uplink(struct worker *w, struct burst *b, uint32_t i)
 }
 
 /* A pod's packets that are what most are. Returns the set of the others. */
-static uint32_t
-parse_plain(struct burst *b, uint32_t set)
+static packet_set
+parse_plain(struct burst *b, packet_set set)
 {
 	const struct port_view *from = b->from;
 	const struct endpoint *ep = from->endpoint;
-	uint32_t plain = 0;
+	packet_set plain = 0;
 	uint64_t to_gateway;
 	uint32_t from_pod;
 	uint8_t ours[12];
@@ -451,14 +451,14 @@ parse_plain(struct burst *b, uint32_t set)
 		memcpy(&to, frame, 8);
 		memcpy(&sender, frame + 8, 4);
 		if (likely(to == to_gateway && sender == from_pod && parse_plain4(b, i, from->network, from->slot, ep->hop)))
-			plain |= 1u << i;
+			plain |= packet_bit(i);
 	}
 	b->at[STAGE_TRACK] |= plain;
 	return set & ~plain;
 }
 
 void
-parse_run(struct worker *w, struct burst *b, uint32_t set)
+parse_run(struct worker *w, struct burst *b, packet_set set)
 {
 	static void (*const parse[])(struct worker *, struct burst *, uint32_t) = {
 		[SOURCE_ENDPOINT] = parse_endpoint,

@@ -34,14 +34,14 @@ run_sampled(struct worker *w, struct burst *b)
 {
 	uint64_t then = rte_rdtsc();
 	for (int s = 0; s < STAGE_COUNT; s++) {
-		uint32_t set = b->at[s];
+		packet_set set = b->at[s];
 		if (set == 0)
 			continue;
 		b->at[s] = 0;
 		pipeline[s].run(w, b, set);
 		uint64_t now = rte_rdtsc();
 		w->count.stage_cycles[s] += now - then;
-		w->count.stage_packets[s] += (unsigned int)__builtin_popcount(set);
+		w->count.stage_packets[s] += (unsigned int)__builtin_popcountll(set);
 		then = now;
 	}
 }
@@ -54,7 +54,7 @@ walk(struct worker *w, struct burst *b)
 		return;
 	}
 	for (int s = 0; s < STAGE_COUNT; s++) {
-		uint32_t set = b->at[s];
+		packet_set set = b->at[s];
 		if (set == 0)
 			continue;
 		b->at[s] = 0;
@@ -75,6 +75,6 @@ void
 pipeline_run(struct worker *w, struct burst *b)
 {
 	memset(b->at, 0, sizeof(b->at));
-	b->at[STAGE_PARSE] = b->n == 32 ? UINT32_MAX : (1u << b->n) - 1;
+	b->at[STAGE_PARSE] = b->n == WEFT_BURST ? ~(packet_set)0 : packet_bit(b->n) - 1;
 	pipeline_go_on(w, b);
 }

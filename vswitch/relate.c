@@ -265,7 +265,7 @@ relate(struct worker *w, struct burst *b, uint32_t i)
 }
 
 void
-relate_run(struct worker *w, struct burst *b, uint32_t set)
+relate_run(struct worker *w, struct burst *b, packet_set set)
 {
 	BURST_FOREACH (i, set)
 		relate(w, b, i);

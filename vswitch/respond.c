@@ -57,7 +57,7 @@ answer_send(struct burst *b, uint32_t i)
 }
 
 void
-respond_run(struct worker *w, struct burst *b, uint32_t set)
+respond_run(struct worker *w, struct burst *b, packet_set set)
 {
 	BURST_FOREACH (i, set) {
 		struct packet *p = &b->p[i];

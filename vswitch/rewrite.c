@@ -235,7 +235,7 @@ rewrite_plain4(struct burst *b, uint32_t i, const struct tuple *answer)
 }
 
 void
-rewrite_run(struct worker *w, struct burst *b, uint32_t set)
+rewrite_run(struct worker *w, struct burst *b, packet_set set)
 {
 	const struct conn_half *half = conn_view(w->conns)->half;
 	BURST_FOREACH (i, set) {
@@ -250,7 +250,7 @@ rewrite_run(struct worker *w, struct burst *b, uint32_t set)
 			}
 			if (unlikely(beyond_us(p, ports))) {
 				packet_drop(w, b, i, DROP_FRAGMENT);
-				set &= ~(1u << i);
+				set &= ~packet_bit(i);
 				continue;
 			}
 			translate(b, i, &answer->dst, &answer->src, ports);

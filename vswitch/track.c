@@ -66,12 +66,13 @@ may_pass(const struct conn_half *half, struct packet *p, uint32_t now_s)
 }
 
 void
-track_run(struct worker *w, struct burst *b, uint32_t set)
+track_run(struct worker *w, struct burst *b, packet_set set)
 {
 	const struct conn_half *half = conn_view(w->conns)->half;
 	const uint32_t now_s = w->now_ms / 1000;
 	const struct tuple *key[WEFT_BURST];
-	uint32_t hash[WEFT_BURST], ref[WEFT_BURST], passing = 0;
+	uint32_t hash[WEFT_BURST], ref[WEFT_BURST];
+	packet_set passing = 0;
 	unsigned int n = 0;
 	key[0] = NULL; /* the set is never empty, which the compiler cannot know */
 	BURST_FOREACH (i, set)
@@ -86,7 +87,7 @@ track_run(struct worker *w, struct burst *b, uint32_t set)
 		if (unlikely(p->ref == 0 || p->flags & PACKET_TTL_OUT))
 			burst_move(b, i, STAGE_DECIDE);
 		else if (likely(may_pass(&half[p->ref], p, now_s)))
-			passing |= 1u << i;
+			passing |= packet_bit(i);
 		else if (!conn_half_stands(&half[p->ref], p->source, &p->hop) || !packet_follow(w, b, i))
 			burst_move(b, i, STAGE_DECIDE);
 	}

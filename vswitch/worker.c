@@ -13,8 +13,8 @@
 #include "admit.h"
 #include "worker_private.h"
 
-/* What a queue may take in one turn: two full bursts. What it did not use is lost, what it overdrew is not possible. */
-#define QUANTUM (2 * WEFT_BURST)
+/* What a queue may take in one turn: a full burst. What it did not use is lost, what it overdrew is not possible. */
+#define QUANTUM WEFT_BURST
 
 #define HOUSEKEEPING_TURNS 32
 #define QUIESCENT_TURNS 4

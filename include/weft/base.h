@@ -38,7 +38,7 @@ extern "C" {
 #define WEFT_MAX_NEIGHBOURS 4096
 #define WEFT_MAX_SLOTS (1u << 20) /* generation slots, see generation.h */
 #define WEFT_NAME_MAX 253         /* an object's name, in bytes without the NUL (as Kubernetes) */
-#define WEFT_BURST 32             /* packets in one burst */
+#define WEFT_BURST 64             /* packets in one burst: what waits for memory, waits together (docs/performance.md) */
 
 #define NETWORK_UNDERLAY 0
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A burst on its way through the pipeline: up to 32 mbufs and, beside each, what the stages have learned of it. The burst lives in its
+ * A burst on its way through the pipeline: up to WEFT_BURST mbufs and, beside each, what the stages have learned of it. The burst lives in its
  * worker's memory and never leaves its cache; survivors stay where they are.
  *
  * Which packets a stage works on is a bit set, `at[stage]`: a stage takes its set, and moves each packet to the set of a later
@@ -88,18 +88,36 @@ struct packet {
 	uint32_t fragment_id; /* and its identification, as on the wire */
 };
 
+/* Bit i: packet i of the burst. */
+typedef uint64_t packet_set;
+static_assert(WEFT_BURST <= 64, "a bit for each");
+
 struct burst {
 	const struct config *config;     /* the root that this burst sees */
 	const struct port_view *from;    /* who brought it */
-	uint32_t at[STAGE_COUNT];        /* bit i: packet i is to be worked on by the stage */
+	packet_set at[STAGE_COUNT];      /* what is to be worked on by the stage */
 	unsigned int n;
 	struct rte_mbuf *m[WEFT_BURST];
 	struct packet p[WEFT_BURST];
 };
 
-/* for (i in set), lowest first */
-#define BURST_FOREACH(i, set) for (uint32_t set_ = (set), i; set_ != 0 && ((i = (uint32_t)__builtin_ctz(set_)), 1); set_ &= set_ - 1)
+/* The lowest in the set above i, of all after UINT32_MAX; WEFT_BURST when there is none. */
+static inline uint32_t
+packet_after(packet_set set, uint32_t i)
+{
+	packet_set left = i == UINT32_MAX ? set : set & (packet_set)-2 << i;
+	return left != 0 ? (uint32_t)__builtin_ctzll(left) : WEFT_BURST;
+}
 
+/* for (i in set), lowest first; the set is looked at each time */
+#define BURST_FOREACH(i, set) for (uint32_t i = packet_after((set), UINT32_MAX); i < WEFT_BURST; i = packet_after((set), i))
+
+
+static inline packet_set
+packet_bit(uint32_t i)
+{
+	return (packet_set)1 << i;
+}
 
 static inline uint32_t
 packet_network(const struct packet *p)
@@ -122,7 +140,7 @@ packet_at(const struct burst *b, uint32_t i, uint16_t offset)
 static inline void
 burst_move(struct burst *b, uint32_t i, enum stage to)
 {
-	b->at[to] |= 1u << i;
+	b->at[to] |= packet_bit(i);
 }
 
 #ifdef __cplusplus

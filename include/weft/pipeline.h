@@ -14,7 +14,7 @@ extern "C" {
  * A stage works on the packets of `set` (a copy of b->at[its stage], which the pipeline has cleared): moves each to a later stage, drops it, or
  * has given its mbuf away.
  */
-typedef void stage_fn(struct worker *w, struct burst *b, uint32_t set);
+typedef void stage_fn(struct worker *w, struct burst *b, packet_set set);
 
 struct stage_row {
 	const char *name;

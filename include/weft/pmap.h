@@ -34,10 +34,9 @@ struct pmap { /* all zero: empty */
 const void *pmap_find(const struct pmap *m, const struct pmap_type *type, const void *key);
 
 /*
- * Worker. A hint before pmap_find is called for each of n <= PMAP_BURST keys, none of which waits for the memory that another needs: value[i]
+ * Worker. A hint before pmap_find is called for each of n <= WEFT_BURST keys, none of which waits for the memory that another needs: value[i]
  * is the value that key[i] has, if it has one (its key is not compared), or NULL; it and the way to it are being fetched.
  */
-#define PMAP_BURST 32
 void pmap_prefetch_burst(const struct pmap *m, const struct pmap_type *type, const void *const key[], unsigned int n, const void *value[]);
 
 /*

@@ -96,7 +96,7 @@ struct service_tables {    /* a value, as pmap */
 /* Worker. NULL: not a service port. `port` in network byte order. A node port is found at each of the node's addresses, from the
  * underlay and from the service's own network. */
 const struct service_port *service_find(const struct service_tables *s, uint32_t network, const struct ip *ip, uint8_t protocol, uint16_t port);
-/* Worker. A hint before new connections to n <= PMAP_BURST tuples are decided: fetch what service_find and service_choose will read. With
+/* Worker. A hint before new connections to n <= WEFT_BURST tuples are decided: fetch what service_find and service_choose will read. With
  * fewer than SERVICE_WARM_MIN service ports, which caches hold anyway, it does nothing. */
 #define SERVICE_WARM_MIN 256
 struct tuple;

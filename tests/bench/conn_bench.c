@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a connection lookup costs, in bursts of 32, beside rte_hash that several threads may write
+ * What a connection lookup costs, in bursts, beside rte_hash that several threads may write
  * (RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_MULTI_WRITER_ADD). Both are asked for the same tuples
  * in the same random order, in turns; the least of all rounds counts. "entry" is to find and to read what was decided,
  * a line apart from rte_hash's key.
@@ -73,7 +73,7 @@ measure_hash(struct peers *p, bool entry)
 		for (uint32_t k = 0; k < WEFT_BURST; k++)
 			key[k] = &p->key[i + k];
 		rte_hash_lookup_bulk_data(p->hash, key, WEFT_BURST, &found, data);
-		if (found != (1ull << WEFT_BURST) - 1)
+		if (found != UINT64_MAX >> (64 - WEFT_BURST))
 			p->wrong++;
 		if (!entry)
 			continue;
