@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "memif.h"
+#include "kick.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <sys/syscall.h>
@@ -21,7 +22,7 @@ static struct {
 } kick = {.null = -1};
 
 int
-memif_kick_start(struct error *e)
+kick_start(struct error *e)
 {
 	if (kick.users++ > 0)
 		return 0;
@@ -29,13 +30,13 @@ memif_kick_start(struct error *e)
 	if (kick.null >= 0 && syscall(SYS_io_setup, REQUESTS, &kick.context) == 0)
 		return 0;
 	int rc = -errno;
-	memif_kick_stop();
-	return error_set(e, rc, "memif needs Linux AIO to wake its peers (io_setup: %s; see fs.aio-max-nr)",
+	kick_stop();
+	return error_set(e, rc, "Linux AIO is needed to wake peers (io_setup: %s; see fs.aio-max-nr)",
 			 strerror(-rc));
 }
 
 void
-memif_kick_stop(void)
+kick_stop(void)
 {
 	if (--kick.users > 0)
 		return;
@@ -48,7 +49,7 @@ memif_kick_stop(void)
 }
 
 bool
-memif_is_eventfd(int fd)
+kick_is_eventfd(int fd)
 {
 	static const char want[] = "anon_inode:[eventfd]";
 	char path[32], link[sizeof(want)];
@@ -63,7 +64,7 @@ memif_is_eventfd(int fd)
  * the next one puts that right.
  */
 void
-memif_kick(int fd)
+kick_peer(int fd)
 {
 	uint8_t byte;
 	struct iocb request = {

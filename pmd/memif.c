@@ -4,6 +4,7 @@
 #include <rte_prefetch.h>
 
 #include "buffer.h"
+#include "kick.h"
 
 #define BURST 64
 
@@ -302,7 +303,7 @@ memif_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 	/* The peer unmasks, then looks at the index; we publish it, then look at the mask. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if ((__atomic_load_n(&c.q->ring->flags, __ATOMIC_RELAXED) & MEMIF_RING_MASK_INT) == 0 && c.q->kick >= 0)
-		memif_kick(c.q->kick);
+		kick_peer(c.q->kick);
 out:
 	if (unlikely(sent < n))
 		p->stats[queue].tx_full++;

@@ -7,7 +7,7 @@
  * trusted: an index or a descriptor is read once into a local, checked, and only the local is used. Our own place in a
  * ring is never read back from it.
  *
- * Threads. Everything but memif_rx, memif_tx and memif_kick runs under the port lock. Workers load one pointer, to a
+ * Threads. Everything but memif_rx and memif_tx runs under the port lock. Workers load one pointer, to a
  * link; its cursors are theirs, the rest of it does not change while it is published.
  */
 #ifndef WEFT_PMD_MEMIF_H
@@ -183,16 +183,6 @@ struct memif_conn {
 /* memif.c */
 uint16_t memif_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n);
 uint16_t memif_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n);
-
-/*
- * memif_kick.c: wake the reader of an eventfd that belongs to the peer. write(2) might block for ever, because the peer
- * can fill the counter and clear O_NONBLOCK behind our back; the kernel's own signal, at the end of an AIO request,
- * cannot.
- */
-int memif_kick_start(struct error *e); /* counted: as often as stopped */
-void memif_kick_stop(void);
-bool memif_is_eventfd(int fd);
-void memif_kick(int fd); /* any thread */
 
 /* memif_link.c */
 struct memif_link *memif_link_new(bool own, unsigned int queues);

@@ -10,6 +10,8 @@
 
 #include <weft/rcu.h>
 
+#include "kick.h"
+
 #define RING_DEFAULT 1024
 #define RETIRED_MAX 64
 
@@ -195,13 +197,13 @@ start(struct error *e)
 		ctl.ports++;
 		return 0;
 	}
-	rc = memif_kick_start(e);
+	rc = kick_start(e);
 	if (rc < 0)
 		return rc;
 	ctl.timer = port_timer_add(MEMIF_TICK_MS, tick, NULL);
 	if (ctl.timer == NULL) {
 		rc = -errno;
-		memif_kick_stop();
+		kick_stop();
 		return error_set(e, rc, "timer: %s", strerror(-rc));
 	}
 	ctl.ports++;
@@ -219,7 +221,7 @@ stop(void)
 		rcu_synchronize();
 		free_retired();
 	}
-	memif_kick_stop();
+	kick_stop();
 }
 
 static int

@@ -11,6 +11,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "kick.h"
+
 #define OWN_BUFFER 2048
 #define RING_ALIGN 16
 
@@ -122,7 +124,7 @@ memif_link_add_ring(struct memif_link *l, const struct memif_msg *msg, int fd, s
 		return rc;
 	if (msg->add_ring.index != *n || *n == PORT_MAX_QUEUES)
 		return error_set(e, -EINVAL, "ring %u where ring %u is due", msg->add_ring.index, *n);
-	if (!memif_is_eventfd(fd))
+	if (!kick_is_eventfd(fd))
 		return error_set(e, -EINVAL, "a ring's descriptor must be an eventfd");
 	uint8_t *at = l->region[msg->add_ring.region].base + msg->add_ring.offset;
 	struct memif_ring *ring = (struct memif_ring *)(void *)at;

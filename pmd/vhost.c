@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <linux/vhost.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_net.h>
 
@@ -30,6 +31,7 @@
 #include <weft/port_event.h>
 #include <weft/rcu.h>
 
+#include "kick.h"
 #include "port_core.h"
 #include "socket.h"
 
@@ -81,6 +83,7 @@ guest_free(struct guest *g)
 {
 	if (g->fd >= 0)
 		close(g->fd);
+	split_destroy(g->split, g->vid);
 	free(g);
 }
 
@@ -105,6 +108,31 @@ publish(struct vhost *v, struct guest *g)
 	__atomic_store_n(&v->guest, g, __ATOMIC_RELEASE);
 }
 
+/* Where the guest's rings lie now. */
+static void
+rings_attach(struct guest *g)
+{
+	uint64_t features = 0;
+	rte_vhost_get_negotiated_features(g->vid, &features);
+	if (features & (1ULL << VIRTIO_F_RING_PACKED | 1ULL << VHOST_F_LOG_ALL))
+		__atomic_store_n(&g->library, true, __ATOMIC_RELEASE);
+	else if (!g->library)
+		__atomic_store_n(&g->split, split_create(g->vid, features), __ATOMIC_RELEASE);
+}
+
+/* The library has their positions again, and may move them. */
+static void
+rings_detach(struct guest *g)
+{
+	struct split *s = g->split;
+	if (s == NULL)
+		return;
+	__atomic_store_n(&g->split, NULL, __ATOMIC_RELEASE);
+	if (__atomic_load_n(&g->v->guest, __ATOMIC_RELAXED) == g)
+		rcu_synchronize();
+	split_destroy(s, g->vid);
+}
+
 /* The workers are out of the guest when this returns, and with the next one that is ready. */
 static void
 guest_stop(struct guest *g)
@@ -117,9 +145,12 @@ guest_stop(struct guest *g)
 	if (served)
 		__atomic_store_n(&v->guest, NULL, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&lock);
+	if (served)
+		rcu_synchronize();
+	rings_detach(g);
+	__atomic_store_n(&g->library, false, __ATOMIC_RELAXED);
 	if (!served)
 		return;
-	rcu_synchronize();
 	pthread_mutex_lock(&lock);
 	TAILQ_FOREACH(next, &v->guests, all)
 	if (next->running && v->guest == NULL && !v->closing)
@@ -139,6 +170,65 @@ welcome(struct vhost *v)
 	n++;
 	return !v->closing && v->pause == 0 && n < GUESTS_MAX;
 }
+
+/* Requests (vhost-user, "Front-end message types") that leave rings, memory and signals as they are. */
+static bool
+request_is_harmless(uint32_t request)
+{
+	static const uint64_t harmless = 1ULL << 1 /* GET_FEATURES */ | 1ULL << 14 /* SET_VRING_ERR */ |
+					 1ULL << 15 /* GET_PROTOCOL_FEATURES */ | 1ULL << 17 /* GET_QUEUE_NUM */ |
+					 1ULL << 19 /* SEND_RARP */ | 1ULL << 20 /* NET_SET_MTU */ |
+					 1ULL << 24 /* GET_CONFIG */ | 1ULL << 39 /* SET_STATUS */ | 1ULL << 40 /* GET_STATUS */;
+	return request < 64 && (harmless >> request & 1);
+}
+
+#define REQUEST_SET_MEM_TABLE 5
+#define REQUEST_SET_VRING_ENABLE 18
+
+/* After the answer the guest may do with a disabled ring what it likes, and the library tells us later than that. */
+static void
+ring_disable(struct guest *g, const void *message)
+{
+	uint32_t state[2]; /* index, enable; behind request, flags and size */
+	memcpy(state, (const char *)message + 12, sizeof(state));
+	if (state[0] < VHOST_RINGS && state[1] == 0)
+		__atomic_store_n(&g->ring[state[0]].enabled, 0, __ATOMIC_RELEASE);
+}
+
+/* The library is about to handle a message of the guest's. */
+static enum rte_vhost_msg_result
+on_message(int vid, void *message)
+{
+	struct guest *g = guest_of(vid);
+	uint32_t request;
+	memcpy(&request, message, sizeof(request));
+	if (g == NULL)
+		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	/* Nobody said that the one before succeeded: what the library knows of the memory is not to be asked for. */
+	g->spoiled |= g->under_way == REQUEST_SET_MEM_TABLE;
+	g->under_way = request;
+	if (request == REQUEST_SET_VRING_ENABLE)
+		ring_disable(g, message);
+	if (!request_is_harmless(request))
+		rings_detach(g);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+/* And has done so. */
+static enum rte_vhost_msg_result
+on_message_done(int vid, void *message)
+{
+	struct guest *g = guest_of(vid);
+	(void)message;
+	if (g == NULL)
+		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+	g->under_way = 0;
+	if (g->running && g->split == NULL && !g->spoiled)
+		rings_attach(g);
+	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+}
+
+static const struct rte_vhost_user_extern_ops messages = {on_message, on_message_done};
 
 static int
 on_new_connection(int vid)
@@ -162,6 +252,10 @@ on_new_connection(int vid)
 		TAILQ_INSERT_TAIL(&v->guests, g, all);
 	}
 	pthread_mutex_unlock(&lock);
+	if (ok && rte_vhost_extern_callback_register(vid, &messages, NULL) < 0) {
+		guest_remove(g);
+		return -1;
+	}
 	if (!ok)
 		guest_free(g);
 	return ok ? 0 : -1;
@@ -187,6 +281,9 @@ on_new_device(int vid)
 	rte_vhost_get_negotiated_features(vid, &features);
 	g->csum = features & 1ULL << VIRTIO_NET_F_GUEST_CSUM;
 	g->packed = features & 1ULL << VIRTIO_F_RING_PACKED;
+	if (g->spoiled)
+		return -1;
+	rings_attach(g);
 	pthread_mutex_lock(&lock);
 	g->running = true;
 	if (g->v->guest == NULL && !g->v->closing)
@@ -316,6 +413,7 @@ vhost_close(struct port *p)
 	pthread_mutex_lock(&lock);
 	TAILQ_REMOVE(&ports, v, all);
 	pthread_mutex_unlock(&lock);
+	kick_stop();
 }
 
 static int
@@ -341,6 +439,8 @@ vhost_open(struct port *p, const struct spec_port *spec, struct error *e)
 	v->client = spec->role == ROLE_CLIENT;
 	TAILQ_INIT(&v->guests);
 	int rc = port_socket_path(spec->socket, v->path, sizeof(v->path), e);
+	if (rc == 0)
+		rc = kick_start(e);
 	if (rc < 0)
 		return rc;
 	pthread_mutex_lock(&lock);

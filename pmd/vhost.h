@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * vhost-user ports on librte_vhost's own calls (a PMD would cost one of 32 ethdevs): vhost.c is the life of ports and
- * guests, vhost_burst.c what workers do.
+ * guests, vhost_burst.c what
+ * workers do; vhost_split.h what they do themselves, where librte_vhost does not do it for them.
  *
  * A guest is one connection. A port has one at a time; others that come to the same socket wait for it to leave (who
  * restarts may be back before its end is noticed). Workers find the guest through vhost->guest, once a burst, and are
@@ -14,6 +15,8 @@
 #include <sys/queue.h>
 
 #include <weft/port.h>
+
+#include "vhost_split.h"
 
 #define VHOST_RINGS 256 /* the library's VHOST_MAX_VRING: 128 queue pairs, whatever we would like */
 
@@ -36,6 +39,10 @@ struct guest {
 	uint16_t tx_pairs; /* pairs that the guest receives on, without gaps; atomic */
 	uint16_t turn[PORT_MAX_QUEUES]; /* worker's: which of its rings is first */
 	TAILQ_ENTRY(guest) all;
+	struct split *split;     /* its rings where we serve them ourselves: see vhost_split.h; atomic, NULL now and then */
+	bool library;            /* librte_vhost serves them; atomic */
+	uint32_t under_way;      /* event thread: the request that the library is handling, 0: none */
+	bool spoiled;            /* event thread: it failed to replace the guest's memory */
 	struct vhost_ring ring[VHOST_RINGS];
 };
 

@@ -25,7 +25,14 @@ ring_usable(struct guest *g, unsigned int ring)
 	struct vhost_ring *r = &g->ring[ring];
 	if (!__atomic_load_n(&r->enabled, __ATOMIC_ACQUIRE))
 		return false;
-	if (unlikely(r->greet))
+	if (likely(!r->greet))
+		return true;
+	const struct split *s = __atomic_load_n(&g->split, __ATOMIC_ACQUIRE);
+	if (s != NULL)
+		split_call(s, ring);
+	if (s != NULL)
+		r->greet = 0;
+	else if (__atomic_load_n(&g->library, __ATOMIC_RELAXED))
 		r->greet = rte_vhost_vring_call_nonblock(g->vid, (uint16_t)ring) == -EAGAIN;
 	return true;
 }
@@ -91,12 +98,25 @@ dequeue(struct port *p, struct guest *g, unsigned int ring, struct rte_mbuf **m,
 }
 
 static uint16_t
+receive_own(struct port *p, uint16_t queue, struct guest *g, unsigned int ring, struct rte_mbuf **m, uint16_t n)
+{
+	struct split *s = __atomic_load_n(&g->split, __ATOMIC_ACQUIRE);
+	unsigned int bad = 0;
+	uint16_t got = likely(s != NULL) ? split_receive(p, s, ring, m, n, &bad) : 0;
+	if (unlikely(bad > 0))
+		p->stats[queue].rx_bad += bad;
+	return got;
+}
+
+static uint16_t
 receive(struct port *p, uint16_t queue, struct guest *g, unsigned int ring, struct rte_mbuf **m, uint16_t n)
 {
 	struct vhost_ring *r = &g->ring[ring];
 	uint16_t kept = 0;
 	if (!ring_usable(g, ring))
 		return 0;
+	if (likely(!__atomic_load_n(&g->library, __ATOMIC_RELAXED)))
+		return receive_own(p, queue, g, ring, m, n);
 	if (unlikely(__atomic_load_n(&r->restart, __ATOMIC_RELAXED)))
 		count_lost(p, queue, g, ring);
 	uint16_t got = dequeue(p, g, ring, m, n);
@@ -183,24 +203,45 @@ mark_sent(struct rte_mbuf *m, bool able)
 	m->l4_len = udp ? sizeof(struct rte_udp_hdr) : sizeof(struct rte_tcp_hdr);
 }
 
-/* With fewer pairs than queues, queues share one: the library's lock keeps their workers apart, which is rare and
+static uint16_t
+send_library(struct guest *g, uint16_t ring, struct rte_mbuf **m, uint16_t n)
+{
+	uint16_t sent = 0, took;
+	for (uint16_t i = 0; i < n; i++)
+		mark_sent(m[i], g->csum);
+	do {
+		uint16_t chunk = RTE_MIN((uint16_t)(n - sent), (uint16_t)LIBRARY_BURST);
+		took = rte_vhost_enqueue_burst(g->vid, ring, m + sent, chunk);
+		sent = (uint16_t)(sent + took);
+	} while (took == LIBRARY_BURST && sent < n);
+	return sent;
+}
+
+static uint16_t
+send_own(struct guest *g, uint16_t ring, struct rte_mbuf **m, uint16_t n)
+{
+	struct split *s = __atomic_load_n(&g->split, __ATOMIC_ACQUIRE);
+	if (unlikely(s == NULL))
+		return 0;
+	if (unlikely(!g->csum))
+		for (uint16_t i = 0; i < n; i++)
+			mark_sent(m[i], false);
+	return split_send(s, ring, m, n);
+}
+
+/* With fewer pairs than queues, queues share one: the ring's lock keeps their workers apart, which is rare and
  * short. */
 uint16_t
 vhost_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 {
 	struct guest *g = __atomic_load_n(&((struct vhost *)p->priv)->guest, __ATOMIC_ACQUIRE);
-	uint16_t pairs = g != NULL ? __atomic_load_n(&g->tx_pairs, __ATOMIC_RELAXED) : 0, sent = 0, took;
+	uint16_t pairs = g != NULL ? __atomic_load_n(&g->tx_pairs, __ATOMIC_RELAXED) : 0, sent = 0;
 	if (likely(pairs != 0)) {
 		uint16_t ring = (uint16_t)(2 * (likely(queue < pairs) ? queue : queue % pairs));
 		if (!ring_usable(g, ring))
 			goto out;
-		for (uint16_t i = 0; i < n; i++)
-			mark_sent(m[i], g->csum);
-		do {
-			uint16_t chunk = RTE_MIN((uint16_t)(n - sent), (uint16_t)LIBRARY_BURST);
-			took = rte_vhost_enqueue_burst(g->vid, ring, m + sent, chunk);
-			sent = (uint16_t)(sent + took);
-		} while (took == LIBRARY_BURST && sent < n);
+		sent = likely(!__atomic_load_n(&g->library, __ATOMIC_RELAXED)) ? send_own(g, ring, m, n)
+									      : send_library(g, ring, m, n);
 		buffers_free(m, sent); /* copied, not taken */
 	}
 out:

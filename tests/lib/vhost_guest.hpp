@@ -81,6 +81,8 @@ constexpr uint32_t VERSION = 1, NEED_REPLY = 8;
 constexpr uint64_t PROTOCOL_FEATURES = 1ull << 30, VERSION_1 = 1ull << 32;
 constexpr uint64_t BASIC = PROTOCOL_FEATURES | VERSION_1;
 constexpr uint64_t CSUM = 1ull << F_CSUM, GUEST_CSUM = 1ull << F_GUEST_CSUM, MQ = 1ull << F_MQ;
+/* Being migrated: librte_vhost serves the rings, as it does packed ones. */
+constexpr uint64_t LOG_ALL = 1ull << F_LOG_ALL;
 
 struct Message {
 	uint32_t request = 0, flags = VERSION, size = 0;

@@ -215,7 +215,7 @@ TEST_F(VhostTest, FewerPairsThanQueues)
 	Guest guest;
 	ASSERT_TRUE(guest.connect(path("s")));
 	ASSERT_TRUE(guest.start(vhost::BASIC | vhost::MQ, 2));
-	ASSERT_TRUE(wait([&] { return up(p); }));
+	ASSERT_TRUE(wait([&] { return describe(p) == "connected, 2 queues"; }));
 	for (uint16_t queue = 0; queue < 4; queue++) {
 		EXPECT_EQ(transmit(p, {frame(60, static_cast<uint8_t>(queue))}, queue), 1);
 		auto got = guest.take(queue % 2);
