@@ -7,6 +7,9 @@
  * - vring_state_changed is called with all ring locks of the device held. A worker may be spinning on one in enqueue,
  * so it must not wait for workers, nor for the lock of somebody who does; and need not, since those locks keep the
  * workers out.
+ * - Message handlers of ours (on_message) are called with those locks held as well. They wait for a grace period, so that
+ * the library may move the rings or the memory: as long as we serve a device's rings ourselves, no worker asks for its
+ * locks; and the event thread holds those of one device only.
  * - Unregistering calls destroy_device with the library's own mutex held. The event thread may want that one while it
  * holds ring locks of another device (SET_FEATURES), on which a worker spins: waiting for a grace period there would be
  * a deadlock of three. So we take the guests from the workers first, and unregister then.
@@ -83,7 +86,6 @@ guest_free(struct guest *g)
 {
 	if (g->fd >= 0)
 		close(g->fd);
-	split_destroy(g->split, g->vid);
 	free(g);
 }
 
@@ -108,7 +110,7 @@ publish(struct vhost *v, struct guest *g)
 	__atomic_store_n(&v->guest, g, __ATOMIC_RELEASE);
 }
 
-/* Where the guest's rings lie now. */
+/* Workers may take the rings now, where they lie now. */
 static void
 rings_attach(struct guest *g)
 {
@@ -120,15 +122,17 @@ rings_attach(struct guest *g)
 		__atomic_store_n(&g->split, split_create(g->vid, features), __ATOMIC_RELEASE);
 }
 
-/* The library has their positions again, and may move them. */
+/* No worker is at the rings any more, and the library has their positions again. */
 static void
 rings_detach(struct guest *g)
 {
+	pthread_mutex_lock(&lock); /* of describe */
 	struct split *s = g->split;
+	__atomic_store_n(&g->split, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_unlock(&lock);
 	if (s == NULL)
 		return;
-	__atomic_store_n(&g->split, NULL, __ATOMIC_RELEASE);
-	if (__atomic_load_n(&g->v->guest, __ATOMIC_RELAXED) == g)
+	if (!__atomic_load_n(&g->v->quiet, __ATOMIC_ACQUIRE))
 		rcu_synchronize();
 	split_destroy(s, g->vid);
 }
@@ -405,6 +409,7 @@ vhost_close(struct port *p)
 	__atomic_store_n(&v->guest, NULL, __ATOMIC_RELEASE);
 	pthread_mutex_unlock(&lock);
 	rcu_synchronize();
+	__atomic_store_n(&v->quiet, true, __ATOMIC_RELEASE);
 	if (v->registered)
 		rte_vhost_driver_unregister(v->path);
 	/* It tells of devices that it destroys, not of connections. */
@@ -467,8 +472,9 @@ vhost_describe(const struct port *p, char *buf, size_t size)
 	if (g == NULL)
 		snprintf(buf, size, "waiting for a guest%s", v->client ? " that listens" : "");
 	else
-		snprintf(buf, size, "connected, %u queue%s%s", g->rx_pairs, g->rx_pairs == 1 ? "" : "s",
-			 g->csum ? ", checksum offload" : "");
+		snprintf(buf, size, "connected, %u queue%s%s%s", g->rx_pairs, g->rx_pairs == 1 ? "" : "s",
+			 g->csum ? ", checksum offload" : "",
+			 g->split != NULL && split_is_broken(g->split) ? ", a ring that the guest broke" : "");
 	pthread_mutex_unlock(&lock);
 }
 

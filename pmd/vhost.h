@@ -53,6 +53,7 @@ struct vhost {
 	bool client;
 	bool registered; /* client: with the library. Port lock. */
 	bool closing;    /* no guest is taken any more */
+	bool quiet;      /* and no worker is at any: nobody need wait for them. Atomic */
 	struct port_event *tick;
 	unsigned int pause; /* ticks until guests are taken again */
 	TAILQ_HEAD(, guest) guests;

@@ -12,11 +12,13 @@
 
 /* The library has checked where the rings lie, but says neither that nor whether it succeeded. */
 static bool
-is_inside(const struct split *s, const void *p, size_t size)
+is_inside(const struct split *s, const void *p, size_t size, size_t alignment)
 {
+	if (p == NULL || (uintptr_t)p % alignment != 0)
+		return false;
 	for (unsigned int i = 0; i < s->n_regions; i++) {
 		uint64_t offset = (uint64_t)((uintptr_t)p - (uintptr_t)s->region[i].base);
-		if (p != NULL && offset < s->region[i].size && size <= s->region[i].size - offset)
+		if (offset < s->region[i].size && size <= s->region[i].size - offset)
 			return true;
 	}
 	return false;
@@ -32,9 +34,9 @@ ring_init(struct split *s, int vid, uint16_t number)
 	*r = (struct split_ring){.broken = true, .call = -1};
 	rte_spinlock_init(&r->lock);
 	if (rte_vhost_get_vhost_vring(vid, number, &v) < 0 || v.size == 0 || (v.size & (v.size - 1)) != 0 ||
-	    !is_inside(s, v.desc, v.size * sizeof(v.desc[0])) ||
-	    !is_inside(s, v.avail, sizeof(*v.avail) + v.size * sizeof(v.avail->ring[0]) + event) ||
-	    !is_inside(s, v.used, sizeof(*v.used) + v.size * sizeof(v.used->ring[0]) + event) ||
+	    !is_inside(s, v.desc, v.size * sizeof(v.desc[0]), VRING_DESC_ALIGN_SIZE) ||
+	    !is_inside(s, v.avail, sizeof(*v.avail) + v.size * sizeof(v.avail->ring[0]) + event, VRING_AVAIL_ALIGN_SIZE) ||
+	    !is_inside(s, v.used, sizeof(*v.used) + v.size * sizeof(v.used->ring[0]) + event, VRING_USED_ALIGN_SIZE) ||
 	    rte_vhost_get_vring_base(vid, number, &r->next, &used) < 0)
 		return;
 	r->desc = v.desc;
@@ -101,4 +103,13 @@ split_destroy(struct split *s, int vid)
 			rte_vhost_set_vring_base(vid, i, r->next, (uint16_t)(r->next + r->given));
 	}
 	free(s);
+}
+
+bool
+split_is_broken(const struct split *s)
+{
+	for (uint16_t i = 0; i < s->n_rings; i++)
+		if (s->ring[i].desc != NULL && __atomic_load_n(&s->ring[i].broken, __ATOMIC_RELAXED))
+			return true;
+	return false;
 }

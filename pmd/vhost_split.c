@@ -99,7 +99,8 @@ static __rte_always_inline void
 give_back(struct split_ring *r, uint32_t i, uint32_t head, uint32_t length)
 {
 	struct vring_used_elem *e = &r->used->ring[(r->next + r->given + i) & r->mask];
-	__atomic_store_n((uint64_t *)(void *)e, (uint64_t)length << 32 | head, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, length, __ATOMIC_RELAXED);
 }
 
 static bool

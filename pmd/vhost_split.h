@@ -58,6 +58,8 @@ uint16_t split_receive(const struct port *p, struct split *s, unsigned int ring,
 		       unsigned int *bad);
 /* Worker. Copies frames to the guest: how many from the first on; the caller frees all. */
 uint16_t split_send(struct split *s, unsigned int ring, struct rte_mbuf *const *m, uint16_t n);
+/* Any thread: has the guest written what cannot be, into a ring? */
+bool split_is_broken(const struct split *s);
 /* Worker. Signal the ring's guest whether it asks for that or not. */
 void split_call(const struct split *s, unsigned int ring);
 
