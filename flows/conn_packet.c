@@ -4,45 +4,18 @@
 
 #define OPENING_OR_CLOSING (TCP_BIT_SYN | TCP_BIT_FIN | TCP_BIT_RST)
 
-/* A packet of this kind can change nothing on a settled half. */
+/* A segment of this kind can change nothing of a connection that is established. */
 static inline bool
 is_ordinary(uint8_t tcp_flags)
 {
 	return (tcp_flags & (OPENING_OR_CLOSING | TCP_BIT_ACK)) == TCP_BIT_ACK;
 }
 
-static void
-settle(struct conn_half *h)
+static inline bool
+is_established(const struct conn_cold *cold)
 {
-	__atomic_fetch_or(&h->seen, SEEN_SETTLED, __ATOMIC_SEQ_CST);
-}
-
-static void
-unsettle(struct conn_half *h)
-{
-	if (__atomic_load_n(&h->seen, __ATOMIC_SEQ_CST) & SEEN_SETTLED)
-		__atomic_fetch_and(&h->seen, ~SEEN_SETTLED, __ATOMIC_SEQ_CST);
-}
-
-/*
- * Both halves follow the state. Whoever changes it, or finds it established, calls this afterwards and the state is
- * read again after settling: so of one worker that settles and one that sees a FIN, the later one leaves the halves as
- * the state has them.
- */
-static void
-settle_by(struct conn_table *t, uint32_t id)
-{
-	struct conn_half *h = &t->view.half[2 * id];
-	struct conn_cold *cold = &t->view.cold[id];
-	if (__atomic_load_n(&cold->state, __ATOMIC_SEQ_CST) == TCP_STATE_ESTABLISHED &&
-	    (__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED)) {
-		settle(&h[0]);
-		settle(&h[1]);
-	}
-	if (__atomic_load_n(&cold->state, __ATOMIC_SEQ_CST) != TCP_STATE_ESTABLISHED) {
-		unsettle(&h[0]);
-		unsettle(&h[1]);
-	}
+	return __atomic_load_n(&cold->state, __ATOMIC_RELAXED) == TCP_STATE_ESTABLISHED &&
+	       (__atomic_load_n(&cold->flags, __ATOMIC_RELAXED) & CONN_ANSWERED);
 }
 
 void
@@ -102,9 +75,8 @@ follow_silent(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
 		/* Not the old handshake's once more: both ends have begun again. */
 		await(cold, 0);
 		tcp_window_reopen(cold->tcp, cold->scale, s);
-		__atomic_store_n(&cold->state, TCP_STATE_SYN_RECV, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&cold->state, TCP_STATE_SYN_RECV, __ATOMIC_RELAXED);
 		conn_mark_answered(t, ref >> 1);
-		settle_by(t, ref >> 1);
 		return TCP_STATE_SYN_RECV;
 	}
 	return TCP_STATE_SAME;
@@ -133,20 +105,18 @@ follow(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
 			tcp_window_learn(cold->tcp, cold->scale, dir, s);
 		learned = true;
 	} while (next != state && !__atomic_compare_exchange_n(&cold->state, &state, (uint8_t)next, false,
-							       __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+							       __ATOMIC_RELAXED, __ATOMIC_RELAXED));
 	if (dir == 1)
 		conn_mark_answered(t, id);
-	if (next != state || next == TCP_STATE_ESTABLISHED)
-		settle_by(t, id);
 	return next;
 }
 
-/* The same for a segment of an established connection. */
+/* The same for any segment; most are ordinary ones of an established connection. */
 static inline int
-segment(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, bool settled)
+segment(struct conn_table *t, uint32_t ref, const struct tcp_segment *s)
 {
 	struct conn_cold *cold = &t->view.cold[ref >> 1];
-	if (!settled || !is_ordinary(s->flags))
+	if (!is_ordinary(s->flags) || !is_established(cold))
 		return follow(t, ref, s);
 	if (!tcp_window_takes(cold->tcp, ref & 1, s))
 		return outside(t, cold, s);
@@ -163,7 +133,7 @@ datagram(struct conn_table *t, uint32_t ref)
 	if (tuple_is_dns(&t->view.half[ref & ~1u].key))
 		__atomic_fetch_add(&t->view.cold[ref >> 1].datagrams[ref & 1], 1, __ATOMIC_RELAXED);
 	else
-		settle(&t->view.half[ref]);
+		__atomic_fetch_or(&t->view.half[ref].seen, SEEN_SETTLED, __ATOMIC_RELAXED);
 }
 
 int
@@ -174,7 +144,7 @@ conn_packet(struct conn_table *t, uint32_t ref, const struct tcp_segment *s, uin
 	if (seen & SEEN_CLOSED)
 		return -ESTALE;
 	if (half_is_tcp(h)) {
-		int next = s != NULL ? segment(t, ref, s, seen & SEEN_SETTLED) : TCP_STATE_SAME;
+		int next = s != NULL ? segment(t, ref, s) : TCP_STATE_SAME;
 		if (next < 0)
 			return next;
 		if (next == TCP_STATE_SAME)

@@ -62,8 +62,7 @@ tuple_equal(const struct tuple *a, const struct tuple *b)
 
 enum conn_half_flag {
 	HALF_NAT = 1 << 0,     /* the packet becomes the reverse of the other half's key */
-	HALF_SETTLED = 1 << 1, /* TCP is established: a segment without SYN, FIN, RST changes no state. Else: a packet of this
-	                          direction tells nothing new but that time goes on */
+	HALF_SETTLED = 1 << 1, /* a packet of this direction tells nothing new but that time goes on; never of TCP, SCTP, DNS */
 	HALF_CLOSED = 1 << 2,  /* removed or being removed: do not use */
 	HALF_LIVE = 1 << 3,    /* created completely: what find returns was live and not closed a moment ago */
 };
@@ -256,8 +255,7 @@ static inline bool
 conn_packet_is_quiet(const struct conn_half *h, uint32_t now_s)
 {
 	uint32_t seen = __atomic_load_n(&h->seen, __ATOMIC_RELAXED), settled = (uint32_t)HALF_SETTLED << 24;
-	return (seen & ((uint32_t)HALF_CLOSED << 24 | settled | 0xffffff)) == (settled | (now_s & 0xffffff)) &&
-	       (h->key.net_proto & 0xff) != IPPROTO_TCP;
+	return (seen & ((uint32_t)HALF_CLOSED << 24 | settled | 0xffffff)) == (settled | (now_s & 0xffffff));
 }
 
 /*

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 
 #define CONN_MAGIC 0x4e4e4f4354464557ull /* "WEFTCONN" */
-#define CONN_VERSION 3u                  /* 3: clients' shares in conn_cold.owner, SCTP's tags and states */
+#define CONN_VERSION 4u                  /* 4: TCP's halves do not settle */
 
 struct conn_header {
 	uint64_t magic; /* written last */
