@@ -206,6 +206,7 @@ gather(const struct split *s, const struct split_ring *r, uint16_t head, struct 
 	struct chain c = {.s = s};
 	uint32_t got = 0; /* the header included */
 	int more = chain_start(&c, r, head) ? 1 : -1;
+	buffer_fill(m, port, 0); /* where its data begins */
 	for (; more == 1; more = chain_next(&c)) {
 		uint32_t of_header = got < s->header ? RTE_MIN(s->header - got, c.length) : 0;
 		uint32_t rest = c.length - of_header, at = got + of_header - s->header;
@@ -218,7 +219,7 @@ gather(const struct split *s, const struct split_ring *r, uint16_t head, struct 
 	}
 	if (more < 0 || got <= s->header)
 		return false;
-	buffer_fill(m, port, (uint16_t)(got - s->header));
+	m->pkt_len = m->data_len = (uint16_t)(got - s->header);
 	return !s->checksums || accept_frame(m, &h.hdr);
 }
 
