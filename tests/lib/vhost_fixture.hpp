@@ -274,4 +274,37 @@ class VhostGuestTest : public VhostTest
 	}
 };
 
+/* A worker as vswitch's: registered, quiescent once a turn. */
+class Worker
+{
+      public:
+	explicit Worker(std::function<void()> turn)
+	    : thread([this, turn] {
+		      rte_thread_register();
+		      unsigned int id = 0;
+		      rte_rcu_qsbr_thread_register(rcu_var(), id);
+		      rte_rcu_qsbr_thread_online(rcu_var(), id);
+		      while (!stop) {
+			      turn();
+			      rte_rcu_qsbr_quiescent(rcu_var(), id);
+			      turns++;
+		      }
+		      rte_rcu_qsbr_thread_offline(rcu_var(), id);
+		      rte_rcu_qsbr_thread_unregister(rcu_var(), id);
+		      rte_thread_unregister();
+	      })
+	{
+	}
+	~Worker()
+	{
+		stop = true;
+		thread.join();
+	}
+	std::atomic<bool> stop{false};
+	std::atomic<uint64_t> turns{0};
+
+      private:
+	std::thread thread;
+};
+
 #endif

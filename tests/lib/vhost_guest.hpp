@@ -6,6 +6,7 @@
 #ifndef TESTS_LIB_VHOST_GUEST_HPP
 #define TESTS_LIB_VHOST_GUEST_HPP
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -13,6 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -55,6 +58,8 @@ enum Feature : unsigned int {
 	F_MRG_RXBUF = 15,
 	F_MQ = 22,
 	F_LOG_ALL = 26,
+	F_INDIRECT = 28,
+	F_EVENT_IDX = 29,
 };
 struct NetHeader {
 	uint8_t flags, gso_type;
@@ -66,7 +71,7 @@ struct Desc {
 	uint32_t len;
 	uint16_t flags, next;
 };
-constexpr uint16_t DESC_NEXT = 1, DESC_WRITE = 2;
+constexpr uint16_t DESC_NEXT = 1, DESC_WRITE = 2, DESC_INDIRECT = 4;
 struct Avail {
 	uint16_t flags, idx, ring[];
 };
@@ -80,6 +85,7 @@ struct Used {
 constexpr uint32_t VERSION = 1, NEED_REPLY = 8;
 constexpr uint64_t PROTOCOL_FEATURES = 1ull << 30, VERSION_1 = 1ull << 32;
 constexpr uint64_t BASIC = PROTOCOL_FEATURES | VERSION_1;
+constexpr uint64_t MRG_RXBUF = 1ull << F_MRG_RXBUF, INDIRECT = 1ull << F_INDIRECT, EVENT_IDX = 1ull << F_EVENT_IDX;
 constexpr uint64_t CSUM = 1ull << F_CSUM, GUEST_CSUM = 1ull << F_GUEST_CSUM, MQ = 1ull << F_MQ;
 /* Being migrated: librte_vhost serves the rings, as it does packed ones. */
 constexpr uint64_t LOG_ALL = 1ull << F_LOG_ALL;
@@ -115,8 +121,32 @@ class Guest
 {
       public:
 	static constexpr unsigned int SIZE = 64, BUFFER = 4096, PAIRS = 4;
+	static constexpr size_t BUFFERS = 64 << 10, BYTES = BUFFERS + 2 * PAIRS * SIZE * BUFFER;
+	struct Ring {
+		Desc *desc = nullptr;
+		Avail *avail = nullptr;
+		Used *used = nullptr;
+		int kick = -1, call = -1;
+		uint16_t next = 0, offered = 0, taken = 0;
+		void
+		close_fds()
+		{
+			if (kick >= 0) {
+				::close(kick);
+				::close(call);
+			}
+			kick = call = -1;
+		}
+	};
 	int fd = -1, memory = -1;
-	uint64_t offered = 0, protocol = 0;
+	uint64_t offered = 0, protocol = 0, features = 0;
+	size_t header = sizeof(NetHeader);
+	uint8_t *base = nullptr;
+	Ring rings[2 * PAIRS];
+	/* How rings start: the position, the length of receive buffers, and whether there are any. */
+	uint16_t first = 0;
+	uint32_t room = BUFFER;
+	bool stocked = true;
 
 	Guest() = default;
 	Guest(const Guest &) = delete;
@@ -170,15 +200,17 @@ class Guest
 		return negotiate(features) && share() && start_rings(pairs);
 	}
 	bool
-	negotiate(uint64_t features)
+	negotiate(uint64_t wanted)
 	{
+		features = wanted;
+		header = wanted & (VERSION_1 | MRG_RXBUF) ? sizeof(NetHeader) : offsetof(NetHeader, num_buffers);
 		if (!get(GET_FEATURES, offered) || !get(GET_PROTOCOL_FEATURES, protocol))
 			return false;
-		return set(SET_PROTOCOL_FEATURES, 1 | 1 << 3, false) && set(SET_OWNER, 0) &&
-		       set(SET_FEATURES, features);
+		return set(SET_PROTOCOL_FEATURES, 1 | 1 << 3, false) && set(SET_OWNER, 0) && set(SET_FEATURES, wanted);
 	}
+	/* One region, or several that meet at these addresses. */
 	bool
-	share()
+	share(std::vector<uint64_t> borders = {})
 	{
 		if (base == nullptr) {
 			memory = memfd_create("guest", MFD_CLOEXEC);
@@ -187,10 +219,28 @@ class Guest
 			base = static_cast<uint8_t *>(
 				mmap(nullptr, BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0));
 		}
+		borders.push_back(BYTES);
+		Message m = message(SET_MEM_TABLE, static_cast<uint32_t>(8 + 32 * borders.size()));
+		uint64_t from = 0;
+		for (uint64_t to : borders) {
+			m.body.memory.region[m.body.memory.n++] = {from, to - from,
+								   reinterpret_cast<uint64_t>(base) + from, from};
+			from = to;
+		}
+		return send(m, std::vector<int>(borders.size(), memory)) && acknowledged();
+	}
+	/* What it answers. */
+	bool
+	share_what_cannot_be_mapped()
+	{
 		Message m = message(SET_MEM_TABLE, 8 + 32);
 		m.body.memory.n = 1;
-		m.body.memory.region[0] = {0, BYTES, reinterpret_cast<uint64_t>(base), 0};
-		return send(m, {memory}) && acknowledged();
+		m.body.memory.region[0] = {0, 4096, reinterpret_cast<uint64_t>(base), 0};
+		int fds[2] = {-1, -1};
+		bool ok = pipe2(fds, O_CLOEXEC) == 0 && send(m, {fds[0]}) && acknowledged();
+		::close(fds[0]);
+		::close(fds[1]);
+		return ok;
 	}
 	bool
 	start_rings(unsigned int pairs)
@@ -214,9 +264,9 @@ class Guest
 		r.used = reinterpret_cast<Used *>(at + 2048);
 		r.kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		r.call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		if (index % 2 == 0)
-			for (unsigned int i = 0; i < SIZE; i++)
-				offer(index, i);
+		r.next = r.offered = r.taken = r.avail->idx = r.used->idx = first;
+		for (unsigned int i = 0; stocked && index % 2 == 0 && i < SIZE; i++)
+			offer(index, i);
 		Message a = message(SET_VRING_ADDR, 40);
 		a.body.addr = {index,
 			       0,
@@ -224,7 +274,7 @@ class Guest
 			       reinterpret_cast<uint64_t>(r.used),
 			       reinterpret_cast<uint64_t>(r.avail),
 			       0};
-		return state(SET_VRING_NUM, index, SIZE) && state(SET_VRING_BASE, index, 0) && send(a) &&
+		return state(SET_VRING_NUM, index, SIZE) && state(SET_VRING_BASE, index, first) && send(a) &&
 		       acknowledged() && file(SET_VRING_KICK, index, r.kick) && file(SET_VRING_CALL, index, r.call);
 	}
 	bool
@@ -232,37 +282,68 @@ class Guest
 	{
 		return state(SET_VRING_ENABLE, ring, on);
 	}
-	/* As a guest that reboots. */
+	/* As a guest that reboots. *taken: how many buffers the switch has had. */
 	bool
-	stop_ring(unsigned int ring)
+	stop_ring(unsigned int ring, uint32_t *taken = nullptr)
 	{
 		Message m = message(GET_VRING_BASE, 8);
 		m.flags = VERSION;
 		m.body.state = {ring, 0};
 		rings[ring].close_fds();
-		return send(m) && reply(m);
+		bool ok = send(m) && reply(m);
+		if (taken != nullptr)
+			*taken = m.body.state.num;
+		return ok;
 	}
 
 	/* One frame over as many buffers as it needs; the header has the first one's start. */
 	void
-	give(unsigned int pair, const Frame &frame, const NetHeader &header = {})
+	give(unsigned int pair, const Frame &frame, const NetHeader &h = {})
 	{
 		Ring &r = rings[2 * pair + 1];
-		Frame all(sizeof(header) + frame.size());
-		memcpy(all.data(), &header, sizeof(header));
-		memcpy(all.data() + sizeof(header), frame.data(), frame.size());
-		uint16_t head = r.next;
+		Frame all(header + frame.size());
+		memcpy(all.data(), &h, header);
+		memcpy(all.data() + header, frame.data(), frame.size());
+		std::vector<Desc> pieces;
 		for (size_t from = 0; from < all.size(); from += BUFFER) {
-			uint16_t i = r.next++ % SIZE;
+			uint64_t at = buffer(2 * pair + 1, (r.next + from / BUFFER) % SIZE);
 			size_t n = std::min<size_t>(BUFFER, all.size() - from);
-			bool more = from + n < all.size();
-			memcpy(base + buffer(2 * pair + 1, i), all.data() + from, n);
-			r.desc[i] = {buffer(2 * pair + 1, i), static_cast<uint32_t>(n),
-				     static_cast<uint16_t>(more ? DESC_NEXT : 0),
-				     static_cast<uint16_t>((i + 1) % SIZE)};
+			memcpy(base + at, all.data() + from, n);
+			pieces.push_back({at, static_cast<uint32_t>(n), 0, 0});
 		}
-		r.avail->ring[r.offered % SIZE] = head % SIZE;
+		chain(2 * pair + 1, pieces);
+	}
+	/* A buffer of these descriptors, the next of the table. */
+	uint16_t
+	chain(unsigned int ring, const std::vector<Desc> &pieces)
+	{
+		Ring &r = rings[ring];
+		uint16_t head = r.next % SIZE;
+		for (const Desc &d : link(pieces, head))
+			r.desc[r.next++ % SIZE] = d;
+		post(ring, head);
+		return head;
+	}
+	void
+	post(unsigned int ring, uint16_t head)
+	{
+		Ring &r = rings[ring];
+		r.avail->ring[r.offered % SIZE] = head;
 		__atomic_store_n(&r.avail->idx, ++r.offered, __ATOMIC_RELEASE);
+	}
+	static std::vector<Desc>
+	link(std::vector<Desc> pieces, unsigned int from)
+	{
+		for (size_t i = 0; i + 1 < pieces.size(); i++) {
+			pieces[i].flags |= DESC_NEXT;
+			pieces[i].next = static_cast<uint16_t>((from + i + 1) % SIZE);
+		}
+		return pieces;
+	}
+	static constexpr uint64_t
+	buffer(unsigned int ring, unsigned int i)
+	{
+		return BUFFERS + (static_cast<uint64_t>(ring) * SIZE + i) * BUFFER;
 	}
 	std::vector<Packet>
 	take(unsigned int pair)
@@ -270,13 +351,20 @@ class Guest
 		Ring &r = rings[2 * pair];
 		std::vector<Packet> out;
 		while (r.taken != __atomic_load_n(&r.used->idx, __ATOMIC_ACQUIRE)) {
-			const auto &used = r.used->ring[r.taken++ % SIZE];
-			const uint8_t *at = base + buffer(2 * pair, used.id);
-			Packet p;
-			memcpy(&p.header, at, sizeof(p.header));
-			p.frame.assign(at + sizeof(p.header), at + used.len);
+			Packet p = {};
+			unsigned int n = 1;
+			for (unsigned int i = 0; i < n && r.taken != __atomic_load_n(&r.used->idx, __ATOMIC_ACQUIRE);
+			     i++) {
+				const auto &used = r.used->ring[r.taken++ % SIZE];
+				const uint8_t *at = base + buffer(2 * pair, used.id);
+				if (i == 0) {
+					memcpy(&p.header, at, header);
+					n = features & MRG_RXBUF ? p.header.num_buffers : 1;
+				}
+				p.frame.insert(p.frame.end(), at + (i == 0 ? header : 0), at + used.len);
+				offer(2 * pair, used.id);
+			}
 			out.push_back(p);
-			offer(2 * pair, used.id);
 		}
 		return out;
 	}
@@ -382,26 +470,6 @@ class Guest
 	}
 
       private:
-	static constexpr size_t BUFFERS = 64 << 10, BYTES = BUFFERS + 2 * PAIRS * SIZE * BUFFER;
-	struct Ring {
-		Desc *desc = nullptr;
-		Avail *avail = nullptr;
-		Used *used = nullptr;
-		int kick = -1, call = -1;
-		uint16_t next = 0, offered = 0, taken = 0;
-		void
-		close_fds()
-		{
-			if (kick >= 0) {
-				::close(kick);
-				::close(call);
-			}
-			kick = call = -1;
-		}
-	};
-	uint8_t *base = nullptr;
-	Ring rings[2 * PAIRS];
-
 	static sockaddr_un
 	address(const std::string &path)
 	{
@@ -410,18 +478,11 @@ class Guest
 		path.copy(sa.sun_path, sizeof(sa.sun_path) - 1);
 		return sa;
 	}
-	static uint64_t
-	buffer(unsigned int ring, unsigned int i)
-	{
-		return BUFFERS + (static_cast<uint64_t>(ring) * SIZE + i) * BUFFER;
-	}
 	void
 	offer(unsigned int ring, unsigned int i)
 	{
-		Ring &r = rings[ring];
-		r.desc[i] = {buffer(ring, i), BUFFER, DESC_WRITE, 0};
-		r.avail->ring[r.offered % SIZE] = static_cast<uint16_t>(i);
-		__atomic_store_n(&r.avail->idx, ++r.offered, __ATOMIC_RELEASE);
+		rings[ring].desc[i] = {buffer(ring, i), room, DESC_WRITE, 0};
+		post(ring, static_cast<uint16_t>(i));
 	}
 };
 
