@@ -474,6 +474,8 @@ parse_run(struct worker *w, struct burst *b, packet_set set)
 		rte_prefetch0(rte_pktmbuf_mtod(b->m[i], void *));
 	if (likely(b->from->kind == SOURCE_ENDPOINT && !b->from->endpoint->closed && !b->from->endpoint->paired))
 		set = parse_plain(b, set);
+	else if (b->from->kind == SOURCE_UPLINK)
+		set = decap_plain(w, b, set);
 	BURST_FOREACH (i, set)
 		parse[b->from->kind](w, b, i);
 }

@@ -24,6 +24,12 @@ bool is_tunnel(const struct config *c, const uint8_t *frame, uint16_t len);
  */
 bool parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
 
+/*
+ * decap_plain.c: the tunnel's packets that are what most are, of a burst from the uplink, without their outer headers and on their way.
+ * Returns the set of the others, to which nothing has been done.
+ */
+packet_set decap_plain(struct worker *w, struct burst *b, packet_set set);
+
 /* Packet i is of an overlay network and its key is complete: on to TRACK, RELATE or RESPOND, or drop it. */
 void parse_classify(struct worker *w, struct burst *b, uint32_t i);
 

@@ -14,26 +14,10 @@
 #include <weft/offload.h>
 
 #include "parse.h"
-#include "rewrite.h"
+#include "plain.h"
 
-#define L3 sizeof(struct rte_ether_hdr)
-#define L4 (L3 + sizeof(struct rte_ipv4_hdr))
-
-/* By the first byte on the wire: 0/8, 127/8 and all from 224/4 on. No packet comes from there, and none that is ordinary goes there. */
-static const bool odd_address[256] = {[0] = true, [127] = true, [224 ... 255] = true};
-
-/* A header of five words whose sum, the checksum included, is all ones (RFC 1071). */
-static inline bool
-sum_is_right(const void *ip)
-{
-	uint64_t first, second, sum;
-	uint32_t last;
-	memcpy(&first, ip, 8);
-	memcpy(&second, (const char *)ip + 8, 8);
-	memcpy(&last, (const char *)ip + 16, 4);
-	sum = (first & 0xffffffff) + (first >> 32) + (second & 0xffffffff) + (second >> 32) + last;
-	return sum_fold(sum) == 0xffff;
-}
+#define L3 PLAIN_L3
+#define L4 PLAIN_L4
 
 static inline bool
 checksum_is_plain(const struct rte_mbuf *m, uint16_t field)
@@ -72,12 +56,9 @@ parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uin
 	if (unlikely(length < L4 + sizeof(struct rte_udp_hdr)))
 		return false;
 	unsigned int end = (unsigned int)L3 + rte_be_to_cpu_16(ip->total_length);
-	bool odd = (((const struct rte_ether_hdr *)frame)->ether_type != RTE_BE16(RTE_ETHER_TYPE_IPV4)) |
-		   (ip->version_ihl != RTE_IPV4_VHL_DEF) | (ip->time_to_live <= 1) | (end > length) |
-		   ((ip->fragment_offset & RTE_BE16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK)) != 0) |
-		   (ip->src_addr == ip->dst_addr);
-	if (unlikely(odd || end < L4 + sizeof(struct rte_udp_hdr) || odd_address[(uint8_t)ip->src_addr] || odd_address[(uint8_t)ip->dst_addr] ||
-		     !sum_is_right(ip) || !l4_is_plain(m, frame + L4, ip->next_proto_id, end - (unsigned int)L4, p)))
+	bool odd = !plain_shape4(frame) | (end > length) | (ip->src_addr == ip->dst_addr);
+	if (unlikely(odd || end < L4 + sizeof(struct rte_udp_hdr) || !plain_address4(ip->src_addr) || !plain_address4(ip->dst_addr) ||
+		     !plain_sum4(ip) || !l4_is_plain(m, frame + L4, ip->next_proto_id, end - (unsigned int)L4, p)))
 		return false;
 	p->key.src = ip_from4(ip->src_addr);
 	p->key.dst = ip_from4(ip->dst_addr);

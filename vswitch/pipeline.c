@@ -14,6 +14,8 @@
  *     |               +--> relate (ICMP errors) ---------------------+ |
  *     +--------------------------> respond ----------------------------+
  *                          (ARP, ND, echo, ICMP errors, TCP resets)
+ *
+ * The ordinary packet of a tunnel is taken out of it by parse already, see decap_plain.c: decap has those about which something is special.
  */
 const struct stage_row pipeline[STAGE_COUNT] = {
 	[STAGE_PARSE] = {"parse", parse_run, "find and check the headers; whose packet, in which network"},
