@@ -211,28 +211,36 @@ underlay_ask(struct worker *w, uint16_t id)
 	worker_transmit(w, n->port, &m, 1);
 }
 
-/* Fill in the outer MACs for a neighbour behind a port; 0: one that there is no room for. False: not known yet. */
+/* The MACs, destination and source, for a neighbour behind a port; 0: one that there is no room for. False: not known yet. */
 static bool
-address(struct worker *w, struct rte_mbuf *m, uint16_t neighbour, uint16_t port)
+find_macs(struct worker *w, uint16_t neighbour, uint16_t port, struct mac macs[2])
 {
-	struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
 	const struct port *uplink = port_by_id(port);
-	struct mac mac;
-	bool known = neighbour_mac(neighbour, &mac);
+	bool known = neighbour_mac(neighbour, &macs[0]);
 	if (unlikely(neighbour_should_ask(neighbour, w->now_ms)))
 		underlay_ask(w, neighbour);
 	/* A packet may have waited while the uplink went and its id was given to another port. */
 	if (unlikely(!known || uplink == NULL || !uplink->uplink))
 		return false;
-	memcpy(&eth->dst_addr, &mac, sizeof(mac));
-	memcpy(&eth->src_addr, &uplink->mac, sizeof(eth->src_addr));
+	macs[1] = uplink->mac;
 	return true;
 }
 
 bool
-underlay_address(struct worker *w, struct rte_mbuf *m, const struct hop *hop)
+underlay_macs(struct worker *w, const struct hop *hop, struct mac macs[2])
 {
-	return address(w, m, hop->neighbour, hop->port);
+	return find_macs(w, hop->neighbour, hop->port, macs);
+}
+
+/* The same, into the frame. */
+static bool
+address(struct worker *w, struct rte_mbuf *m, uint16_t neighbour, uint16_t port)
+{
+	struct mac macs[2];
+	if (unlikely(!find_macs(w, neighbour, port, macs)))
+		return false;
+	memcpy(rte_pktmbuf_mtod(m, void *), macs, sizeof(macs));
+	return true;
 }
 
 /* What strangers are sent waits in half of the places at most: a pod that tries every address must not keep the tunnels from theirs. */

@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What forward.c needs of the underlay (underlay.c): the outer MACs, and somewhere to wait for them. */
+/* What forward.c and encap.c need of the underlay (underlay.c): the outer MACs, and somewhere to wait for them. */
 #ifndef VSWITCH_UNDERLAY_H
 #define VSWITCH_UNDERLAY_H
 
 #include <weft/hop.h>
 #include <weft/worker.h>
 
-/* Prepend the hop's outer header for an inner frame with this hash; MACs are still zero. False: no headroom. */
-bool vxlan_push(struct rte_mbuf *m, const struct hop *hop, uint32_t hash);
-
-/* Fill in the outer MACs; asks for the neighbour when that is due. False: it is not known yet. */
-bool underlay_address(struct worker *w, struct rte_mbuf *m, const struct hop *hop);
+/*
+ * The outer MACs for a hop, destination and source; asks for the neighbour when that is due. False: it is not known yet, and *macs is
+ * not to be used.
+ */
+bool underlay_macs(struct worker *w, const struct hop *hop, struct mac macs[2]);
 
 /* A packet that goes out of the uplink as it is, by a HOP_UNDERLAY: to STAGE_TRANSMIT, or held until its neighbour is known. */
 void underlay_forward(struct worker *w, struct burst *b, uint32_t i, const struct hop *hop);
