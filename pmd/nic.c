@@ -290,12 +290,12 @@ nic_open(struct port *p, const struct spec_port *spec, struct error *e)
 	return 0;
 }
 
+/* Make of what the device brought what the switch expects: one segment, and no mark that it would take for a partial checksum. */
 static uint16_t
-nic_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
+straighten(struct port_queue_stats *stats, struct rte_mbuf **m, uint16_t n)
 {
-	const struct nic *nic = p->priv;
-	uint16_t got = rte_eth_rx_burst(nic->id, queue, m, n), kept = 0;
-	for (uint16_t i = 0; i < got; i++) {
+	uint16_t kept = 0;
+	for (uint16_t i = 0; i < n; i++) {
 		/* To us "none" means partial, of which a device knows nothing: see offload.h. */
 		if (offload_is_partial(m[i]))
 			m[i]->ol_flags &= ~RTE_MBUF_F_RX_L4_CKSUM_MASK;
@@ -303,10 +303,21 @@ nic_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 			m[kept++] = m[i];
 		} else {
 			rte_pktmbuf_free(m[i]);
-			p->stats[queue].rx_bad++;
+			stats->rx_bad++;
 		}
 	}
 	return kept;
+}
+
+static uint16_t
+nic_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
+{
+	const struct nic *nic = p->priv;
+	uint16_t got = rte_eth_rx_burst(nic->id, queue, m, n);
+	bool odd = false;
+	for (uint16_t i = 0; i < got; i++)
+		odd |= offload_is_partial(m[i]) | (m[i]->nb_segs != 1);
+	return likely(!odd) ? got : straighten(&p->stats[queue], m, got);
 }
 
 /* The field holds the pseudo-header's sum, which is what DPDK asks for too (rte_ipv4_phdr_cksum). */
@@ -332,7 +343,9 @@ static uint16_t
 nic_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n)
 {
 	const struct nic *nic = p->priv;
-	for (uint16_t i = 0; i < n; i++)
+	/* A port without the offload never gets a partial checksum. */
+	bool partial = (p->offloads & PORT_TX_CSUM) != 0;
+	for (uint16_t i = 0; partial && i < n; i++)
 		if (unlikely(offload_is_partial(m[i])))
 			request_checksum(m[i]);
 	uint16_t sent = rte_eth_tx_burst(nic->id, queue, m, n);
