@@ -141,7 +141,8 @@ static bool
 chain_load(struct chain *c)
 {
 	c->length = c->at.length;
-	if ((c->at.flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)) != c->write)
+	/* A piece of nothing brings a frame no further: of those a guest could make one last as long as it likes. */
+	if ((c->at.flags & (VRING_DESC_F_WRITE | VRING_DESC_F_INDIRECT)) != c->write || c->length == 0)
 		return false;
 	c->data = locate(c->s, c->at.address, &c->length);
 	return c->data != NULL;
@@ -156,7 +157,8 @@ chain_start(struct chain *c, const struct split_ring *r, uint16_t head)
 	if (c->at.flags & VRING_DESC_F_INDIRECT) {
 		uint32_t length = c->at.length;
 		const void *table = locate(c->s, c->at.address, &length);
-		if (table == NULL || length != c->at.length || length < sizeof(*c->table) || c->at.flags & VRING_DESC_F_NEXT ||
+		if (table == NULL || length != c->at.length || length == 0 || length % sizeof(*c->table) != 0 ||
+		    c->at.flags & VRING_DESC_F_NEXT ||
 		    ((uintptr_t)table & (sizeof(uint64_t) - 1)) != 0)
 			return false;
 		c->table = table;
