@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <linux/vhost.h>
@@ -43,6 +44,8 @@
 #define REST_MS 50            /* for the rest of a message; QEMU and virtio_user send each in one piece */
 #define UNREAD_MAX (64 << 10) /* a peer asks a few questions at a time */
 #define PAUSE_TICKS 6
+#define LEAVE_US 20000 /* workers are quiescent every few turns of some us */
+#define LEAVE_STEP_US 20
 
 /* Segmentation is not offered yet: what it would bring must first be able to leave by every kind of port. An MTU we do
  * not know. */
@@ -199,6 +202,38 @@ ring_disable(struct guest *g, const void *message)
 		__atomic_store_n(&g->ring[state[0]].enabled, 0, __ATOMIC_RELEASE);
 }
 
+/*
+ * Memory that the library could not replace is gone all the same, and its rings go on to point there: it may try when
+ * no worker is in it any more. One that waits for a ring's lock, which this thread holds, cannot leave.
+ */
+static bool
+library_leave(struct guest *g)
+{
+	const struct timespec pause = {.tv_nsec = LEAVE_STEP_US * 1000};
+	if (!g->library)
+		return true;
+	__atomic_store_n(&g->library, false, __ATOMIC_RELEASE);
+	if (__atomic_load_n(&g->v->guest, __ATOMIC_RELAXED) != g)
+		return true;
+	uint64_t ticket = rcu_start();
+	bool left = rcu_done(ticket);
+	for (unsigned int us = 0; !left && us < LEAVE_US; us += LEAVE_STEP_US) {
+		nanosleep(&pause, NULL);
+		left = rcu_done(ticket);
+	}
+	return left;
+}
+
+/* The library refuses more regions than descriptors before it touches anything; the guest may come again. */
+static void
+memory_refuse(const struct guest *g, void *message)
+{
+	const uint32_t regions = UINT32_MAX; /* behind request, flags and size */
+	memcpy((char *)message + 12, &regions, sizeof(regions));
+	if (g->fd >= 0)
+		shutdown(g->fd, SHUT_RDWR);
+}
+
 /* The library is about to handle a message of the guest's. */
 static enum rte_vhost_msg_result
 on_message(int vid, void *message)
@@ -215,6 +250,8 @@ on_message(int vid, void *message)
 		ring_disable(g, message);
 	if (!request_is_harmless(request))
 		rings_detach(g);
+	if (request == REQUEST_SET_MEM_TABLE && !library_leave(g))
+		memory_refuse(g, message);
 	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
 }
 
