@@ -297,8 +297,14 @@ class Worker
 	}
 	~Worker()
 	{
+		finish();
+	}
+	void
+	finish()
+	{
 		stop = true;
-		thread.join();
+		if (thread.joinable())
+			thread.join();
 	}
 	std::atomic<bool> stop{false};
 	std::atomic<uint64_t> turns{0};

@@ -255,27 +255,34 @@ class Guest
 	bool
 	start_ring(unsigned int index)
 	{
+		uint64_t at = index * 4096;
+		memset(base + at, 0, 4096);
+		return start_ring(index, SIZE, at, at + 1024, at + 2048);
+	}
+	bool
+	start_ring(unsigned int index, uint32_t size, uint64_t desc, uint64_t avail, uint64_t used)
+	{
 		Ring &r = rings[index];
-		uint8_t *at = base + index * 4096;
-		memset(at, 0, 4096);
 		r = Ring();
-		r.desc = reinterpret_cast<Desc *>(at);
-		r.avail = reinterpret_cast<Avail *>(at + 1024);
-		r.used = reinterpret_cast<Used *>(at + 2048);
+		r.desc = reinterpret_cast<Desc *>(base + desc);
+		r.avail = reinterpret_cast<Avail *>(base + avail);
+		r.used = reinterpret_cast<Used *>(base + used);
 		r.kick = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		r.call = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 		r.next = r.offered = r.taken = r.avail->idx = r.used->idx = first;
 		for (unsigned int i = 0; stocked && index % 2 == 0 && i < SIZE; i++)
 			offer(index, i);
+		return state(SET_VRING_NUM, index, size) && state(SET_VRING_BASE, index, first) &&
+		       place_ring(index, desc, avail, used) && file(SET_VRING_KICK, index, r.kick) &&
+		       file(SET_VRING_CALL, index, r.call);
+	}
+	bool
+	place_ring(unsigned int index, uint64_t desc, uint64_t avail, uint64_t used)
+	{
 		Message a = message(SET_VRING_ADDR, 40);
-		a.body.addr = {index,
-			       0,
-			       reinterpret_cast<uint64_t>(r.desc),
-			       reinterpret_cast<uint64_t>(r.used),
-			       reinterpret_cast<uint64_t>(r.avail),
-			       0};
-		return state(SET_VRING_NUM, index, SIZE) && state(SET_VRING_BASE, index, first) && send(a) &&
-		       acknowledged() && file(SET_VRING_KICK, index, r.kick) && file(SET_VRING_CALL, index, r.call);
+		uint64_t user = reinterpret_cast<uint64_t>(base);
+		a.body.addr = {index, 0, user + desc, user + used, user + avail, 0};
+		return send(a) && acknowledged();
 	}
 	bool
 	enable(unsigned int ring, bool on)
