@@ -54,7 +54,10 @@
 	 1ULL << VIRTIO_NET_F_HOST_UFO | 1ULL << VIRTIO_NET_F_HOST_ECN | 1ULL << VIRTIO_NET_F_GUEST_TSO4 |             \
 	 1ULL << VIRTIO_NET_F_GUEST_TSO6 | 1ULL << VIRTIO_NET_F_GUEST_UFO | 1ULL << VIRTIO_NET_F_GUEST_ECN |           \
 	 1ULL << VIRTIO_NET_F_MTU)
-#define PROTOCOL_NOT_OFFERED (1ULL << VHOST_USER_PROTOCOL_F_NET_MTU | 1ULL << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)
+/* RARP: nobody here learns from the frames that it would make. */
+#define PROTOCOL_NOT_OFFERED                                                                                           \
+	(1ULL << VHOST_USER_PROTOCOL_F_NET_MTU | 1ULL << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD |                        \
+	 1ULL << VHOST_USER_PROTOCOL_F_RARP)
 
 /* Ports, their guests, and who is running. Never held while waiting for anything. */
 static TAILQ_HEAD(, vhost) ports = TAILQ_HEAD_INITIALIZER(ports);
@@ -213,7 +216,7 @@ library_leave(struct guest *g)
 	if (!g->library)
 		return true;
 	__atomic_store_n(&g->library, false, __ATOMIC_RELEASE);
-	if (__atomic_load_n(&g->v->guest, __ATOMIC_RELAXED) != g)
+	if (__atomic_load_n(&g->v->quiet, __ATOMIC_ACQUIRE))
 		return true;
 	uint64_t ticket = rcu_start();
 	bool left = rcu_done(ticket);

@@ -71,6 +71,7 @@ class VhostHostileTest : public VhostSplitTest
 	{
 		Guest::Ring &r = guest.rings[ring];
 		uint16_t before = r.used->idx;
+		EXPECT_NE(describe(p).find(", a ring that the guest broke"), std::string::npos) << describe(p);
 		r.desc[next(ring)] = {AT, lay(frame(60)), static_cast<uint16_t>(ring == 0 ? DESC_WRITE : 0), 0};
 		for (unsigned int i = 0; i < Guest::SIZE; i++)
 			r.avail->ring[i] = next(ring);

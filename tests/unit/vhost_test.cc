@@ -105,6 +105,7 @@ TEST_F(VhostGuestTest, OffersTheSameToEveryGuestAndNothingThatWeCannot)
 	      vhost::F_GUEST_UFO, vhost::F_HOST_TSO4, vhost::F_HOST_TSO6, vhost::F_HOST_ECN, vhost::F_HOST_UFO})
 		EXPECT_FALSE(offered & 1ull << bit) << bit;
 	EXPECT_FALSE(protocol & (1u << 12)) << "INFLIGHT_SHMFD";
+	EXPECT_FALSE(protocol & (1u << 2)) << "RARP";
 	guest.hang_up();
 	close(p);
 	p = open(Spec("b", "s"));
