@@ -71,7 +71,8 @@ pieces_read(const struct split *s, struct split_ring *r, struct piece *piece, ui
 		uint16_t head = __atomic_load_n(&r->avail->ring[(r->next + i) & r->mask], __ATOMIC_RELAXED);
 		if (unlikely(head > r->mask)) {
 			broken(r);
-			return i;
+			n = i;
+			break;
 		}
 		piece[i].head = head;
 		rte_prefetch0(&r->desc[head]);
