@@ -215,7 +215,8 @@ gather(const struct split *s, const struct split_ring *r, uint16_t head, struct 
 		uint32_t rest = c.length - of_header, at = got + of_header - s->header;
 		if (rest > 0 && (at > room || rest > room - at))
 			return false;
-		memcpy((char *)&h + got, c.data, of_header);
+		if (of_header > 0)
+			memcpy((char *)&h + got, c.data, of_header);
 		if (rest > 0)
 			buffer_copy(rte_pktmbuf_mtod_offset(m, uint8_t *, at), c.data + of_header, rest);
 		got += c.length;
@@ -326,7 +327,8 @@ scatter(const struct split *s, struct split_ring *r, uint16_t first, uint16_t en
 		give_back(r, (uint32_t)first + used, head, filled);
 		used++;
 	}
-	header_write(s, header, frame, used);
+	if (likely(used > 0))
+		header_write(s, header, frame, used);
 	return used;
 }
 
