@@ -8,6 +8,7 @@
 #include <weft/offload.h>
 #include <weft/pipeline.h>
 
+#include "rewrite.h"
 #include "underlay.h"
 
 /* The tunnel that the packet before took. Most of a burst goes through one, whose neighbour is looked up once. */
@@ -49,7 +50,7 @@ push(struct rte_mbuf *m, const struct way *way, uint32_t hash, uint8_t ecn)
 	uint32_t sum = way->sum + rte_cpu_to_be_16(total) + rte_cpu_to_be_16(ecn);
 	ip->type_of_service = ecn;
 	ip->total_length = rte_cpu_to_be_16(total);
-	ip->hdr_checksum = (uint16_t)~((sum & 0xffff) + (sum >> 16));
+	ip->hdr_checksum = (uint16_t)~sum_fold(sum);
 	udp->dgram_len = rte_cpu_to_be_16((uint16_t)(total - sizeof(*ip)));
 	udp->src_port = source_port(hash);
 	return true;
