@@ -7,7 +7,7 @@
  * - vring_state_changed is called with all ring locks of the device held. A worker may be spinning on one in enqueue,
  * so it must not wait for workers, nor for the lock of somebody who does; and need not, since those locks keep the
  * workers out.
- * - Message handlers of ours (on_message) are called with those locks held as well. They wait for a grace period, so that
+ * - Message handlers of ours (vhost_message.c) are called with those locks held as well. They wait for a grace period, so that
  * the library may move the rings or the memory: as long as we serve a device's rings ourselves, no worker asks for its
  * locks; and the event thread holds those of one device only.
  * - Unregistering calls destroy_device with the library's own mutex held. The event thread may want that one while it
@@ -22,7 +22,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <linux/vhost.h>
@@ -44,8 +43,6 @@
 #define REST_MS 50            /* for the rest of a message; QEMU and virtio_user send each in one piece */
 #define UNREAD_MAX (64 << 10) /* a peer asks a few questions at a time */
 #define PAUSE_TICKS 6
-#define LEAVE_US 20000 /* workers are quiescent every few turns of some us */
-#define LEAVE_STEP_US 20
 
 /* Segmentation is not offered yet: what it would bring must first be able to leave by every kind of port. An MTU we do
  * not know. */
@@ -75,11 +72,11 @@ vhost_of(int vid, char *path, size_t size)
 	if (strcmp(v->path, path) == 0)
 		break;
 	pthread_mutex_unlock(&lock);
-	return v; /* stays: see guest_of */
+	return v; /* stays: see vhost_guest_of */
 }
 
-static struct guest *
-guest_of(int vid)
+struct guest *
+vhost_guest_of(int vid)
 {
 	pthread_mutex_lock(&lock);
 	struct guest *g = vid >= 0 && vid < RTE_MAX_VHOST_DEVICE ? guests[vid] : NULL;
@@ -116,9 +113,8 @@ publish(struct vhost *v, struct guest *g)
 	__atomic_store_n(&v->guest, g, __ATOMIC_RELEASE);
 }
 
-/* Workers may take the rings now, where they lie now. */
-static void
-rings_attach(struct guest *g)
+void
+vhost_rings_attach(struct guest *g)
 {
 	uint64_t features = 0;
 	rte_vhost_get_negotiated_features(g->vid, &features);
@@ -128,9 +124,8 @@ rings_attach(struct guest *g)
 		__atomic_store_n(&g->split, split_create(g->vid, features), __ATOMIC_RELEASE);
 }
 
-/* No worker is at the rings any more, and the library has their positions again. */
-static void
-rings_detach(struct guest *g)
+void
+vhost_rings_detach(struct guest *g)
 {
 	pthread_mutex_lock(&lock); /* of describe */
 	struct split *s = g->split;
@@ -157,7 +152,7 @@ guest_stop(struct guest *g)
 	pthread_mutex_unlock(&lock);
 	if (served)
 		rcu_synchronize();
-	rings_detach(g);
+	vhost_rings_detach(g);
 	__atomic_store_n(&g->library, false, __ATOMIC_RELAXED);
 	if (!served)
 		return;
@@ -181,99 +176,6 @@ welcome(struct vhost *v)
 	return !v->closing && v->pause == 0 && n < GUESTS_MAX;
 }
 
-/* Requests (vhost-user, "Front-end message types") that leave rings, memory and signals as they are. */
-static bool
-request_is_harmless(uint32_t request)
-{
-	static const uint64_t harmless = 1ULL << 1 /* GET_FEATURES */ | 1ULL << 14 /* SET_VRING_ERR */ |
-					 1ULL << 15 /* GET_PROTOCOL_FEATURES */ | 1ULL << 17 /* GET_QUEUE_NUM */ |
-					 1ULL << 19 /* SEND_RARP */ | 1ULL << 20 /* NET_SET_MTU */ |
-					 1ULL << 24 /* GET_CONFIG */ | 1ULL << 39 /* SET_STATUS */ | 1ULL << 40 /* GET_STATUS */;
-	return request < 64 && (harmless >> request & 1);
-}
-
-#define REQUEST_SET_MEM_TABLE 5
-#define REQUEST_SET_VRING_ENABLE 18
-
-/* After the answer the guest may do with a disabled ring what it likes, and the library tells us later than that. */
-static void
-ring_disable(struct guest *g, const void *message)
-{
-	uint32_t state[2]; /* index, enable; behind request, flags and size */
-	memcpy(state, (const char *)message + 12, sizeof(state));
-	if (state[0] < VHOST_RINGS && state[1] == 0)
-		__atomic_store_n(&g->ring[state[0]].enabled, 0, __ATOMIC_RELEASE);
-}
-
-/*
- * Memory that the library could not replace is gone all the same, and its rings go on to point there: it may try when
- * no worker is in it any more. One that waits for a ring's lock, which this thread holds, cannot leave.
- */
-static bool
-library_leave(struct guest *g)
-{
-	const struct timespec pause = {.tv_nsec = LEAVE_STEP_US * 1000};
-	if (!g->library)
-		return true;
-	__atomic_store_n(&g->library, false, __ATOMIC_RELEASE);
-	if (__atomic_load_n(&g->v->quiet, __ATOMIC_ACQUIRE))
-		return true;
-	uint64_t ticket = rcu_start();
-	bool left = rcu_done(ticket);
-	for (unsigned int us = 0; !left && us < LEAVE_US; us += LEAVE_STEP_US) {
-		nanosleep(&pause, NULL);
-		left = rcu_done(ticket);
-	}
-	return left;
-}
-
-/* The library refuses more regions than descriptors before it touches anything; the guest may come again. */
-static void
-memory_refuse(const struct guest *g, void *message)
-{
-	const uint32_t regions = UINT32_MAX; /* behind request, flags and size */
-	memcpy((char *)message + 12, &regions, sizeof(regions));
-	if (g->fd >= 0)
-		shutdown(g->fd, SHUT_RDWR);
-}
-
-/* The library is about to handle a message of the guest's. */
-static enum rte_vhost_msg_result
-on_message(int vid, void *message)
-{
-	struct guest *g = guest_of(vid);
-	uint32_t request;
-	memcpy(&request, message, sizeof(request));
-	if (g == NULL)
-		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-	/* Nobody said that the one before succeeded: what the library knows of the memory is not to be asked for. */
-	g->spoiled |= g->under_way == REQUEST_SET_MEM_TABLE;
-	g->under_way = request;
-	if (request == REQUEST_SET_VRING_ENABLE)
-		ring_disable(g, message);
-	if (!request_is_harmless(request))
-		rings_detach(g);
-	if (request == REQUEST_SET_MEM_TABLE && !library_leave(g))
-		memory_refuse(g, message);
-	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-}
-
-/* And has done so. */
-static enum rte_vhost_msg_result
-on_message_done(int vid, void *message)
-{
-	struct guest *g = guest_of(vid);
-	(void)message;
-	if (g == NULL)
-		return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-	g->under_way = 0;
-	if (g->running && g->split == NULL && !g->spoiled)
-		rings_attach(g);
-	return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-}
-
-static const struct rte_vhost_user_extern_ops messages = {on_message, on_message_done};
-
 static int
 on_new_connection(int vid)
 {
@@ -296,7 +198,7 @@ on_new_connection(int vid)
 		TAILQ_INSERT_TAIL(&v->guests, g, all);
 	}
 	pthread_mutex_unlock(&lock);
-	if (ok && rte_vhost_extern_callback_register(vid, &messages, NULL) < 0) {
+	if (ok && rte_vhost_extern_callback_register(vid, &vhost_messages, NULL) < 0) {
 		guest_remove(g);
 		return -1;
 	}
@@ -308,7 +210,7 @@ on_new_connection(int vid)
 static void
 on_destroy_connection(int vid)
 {
-	struct guest *g = guest_of(vid);
+	struct guest *g = vhost_guest_of(vid);
 	if (g == NULL)
 		return;
 	guest_stop(g);
@@ -318,7 +220,7 @@ on_destroy_connection(int vid)
 static int
 on_new_device(int vid)
 {
-	struct guest *g = guest_of(vid);
+	struct guest *g = vhost_guest_of(vid);
 	uint64_t features = 0;
 	if (g == NULL)
 		return -1;
@@ -327,7 +229,7 @@ on_new_device(int vid)
 	g->packed = features & 1ULL << VIRTIO_F_RING_PACKED;
 	if (g->spoiled)
 		return -1;
-	rings_attach(g);
+	vhost_rings_attach(g);
 	pthread_mutex_lock(&lock);
 	g->running = true;
 	if (g->v->guest == NULL && !g->v->closing)
@@ -341,7 +243,7 @@ on_new_device(int vid)
 static void
 on_destroy_device(int vid)
 {
-	struct guest *g = guest_of(vid);
+	struct guest *g = vhost_guest_of(vid);
 	if (g != NULL)
 		guest_stop(g);
 }
@@ -349,7 +251,7 @@ on_destroy_device(int vid)
 static int
 on_vring_state(int vid, uint16_t ring, int enable)
 {
-	struct guest *g = guest_of(vid);
+	struct guest *g = vhost_guest_of(vid);
 	uint16_t rx = 0, tx = 0;
 	if (g == NULL || ring >= VHOST_RINGS)
 		return 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vhost-user ports on librte_vhost's own calls (a PMD would cost one of 32 ethdevs): vhost.c is the life of ports and
- * guests, vhost_burst.c what
- * workers do; vhost_split.h what they do themselves, where librte_vhost does not do it for them.
+ * vhost-user ports on librte_vhost's own calls (a PMD would cost one of 32 ethdevs). vhost.c is the life of ports and
+ * guests, vhost_message.c what happens to a guest's rings while the library handles a message, vhost_burst.c what
+ * workers do, and vhost_split.h what they do themselves at split rings.
  *
  * A guest is one connection. A port has one at a time; others that come to the same socket wait for it to leave (who
  * restarts may be back before its end is noticed). Workers find the guest through vhost->guest, once a burst, and are
@@ -13,6 +13,8 @@
 #define PMD_VHOST_H
 
 #include <sys/queue.h>
+
+#include <rte_vhost.h>
 
 #include <weft/port.h>
 
@@ -60,6 +62,17 @@ struct vhost {
 	TAILQ_ENTRY(vhost) all;
 };
 
+/* vhost.c, event thread. The guest of a connection, or NULL; stays for as long as a callback of the library's runs. */
+struct guest *vhost_guest_of(int vid);
+/* Workers may take the rings, where they lie now. */
+void vhost_rings_attach(struct guest *g);
+/* No worker is at the rings any more, and the library has their positions again. */
+void vhost_rings_detach(struct guest *g);
+
+/* vhost_message.c: before and after each message. */
+extern const struct rte_vhost_user_extern_ops vhost_messages;
+
+/* vhost_burst.c */
 uint16_t vhost_rx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n);
 uint16_t vhost_tx(struct port *p, uint16_t queue, struct rte_mbuf **m, uint16_t n);
 
