@@ -2,6 +2,7 @@
 // Fair under attack: quotas, who makes room in a full table, floods of colliding keys.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <set>
 #include <unordered_map>
@@ -138,6 +139,60 @@ TEST_F(Quota, AtItWhatWasNeverAnsweredGoesFirst)
 	}
 	EXPECT_EQ(real, 100u);
 	EXPECT_EQ(stats().half_open, 1000u - 300);
+}
+
+// FAULTS C2 in full: a million SYNs a second from one owner, each from another port or address, for a minute; the clock is the test's.
+TEST_F(Quota, C2AMillionSynsASecondForAMinute)
+{
+	constexpr uint32_t PER_MS = 1000, QUOTA = 100'000;
+#ifdef __SANITIZE_ADDRESS__
+	constexpr uint32_t SECONDS = 12; // it takes five times as long
+#else
+	constexpr uint32_t SECONDS = 60;
+#endif
+	open(1u << 20, QUOTA);
+	answered(VICTIM, 2000);
+	uint32_t ref, victims = 0, real = 0, tried = 0, n = 0;
+	std::vector<double> seconds;
+	auto begin = std::chrono::steady_clock::now();
+	for (uint32_t ms = 1; ms <= SECONDS * 1000; ms++) {
+		for (uint32_t i = 0; i < PER_MS; i++) {
+			conn_new c = new_conn(tuple_number(ATTACKER << 26 | n++, IPPROTO_TCP), TCP_BIT_SYN);
+			c.owner = ATTACKER;
+			ASSERT_EQ(conn_create(t, 0, &c, now, &ref), 0) << "the newest replaces the oldest of its own";
+		}
+		conn_age(t, 0, ++now, 32 + 4 * PER_MS); // as a worker keeps house
+		if (ms % 10 == 0) {
+			tried++;
+			victims += create(VICTIM, 10'000 + tried, &ref) == 0 && conn_packet(t, ref + 1, 0, now) == 0;
+			real += create(ATTACKER, tried, &ref, IPPROTO_TCP) == 0 && conn_packet(t, ref + 1, TCP_BIT_SYN | TCP_BIT_ACK, now) == 0;
+		}
+		if (ms % 1000 == 0) {
+			auto end = std::chrono::steady_clock::now();
+			seconds.push_back(std::chrono::duration<double>(end - begin).count());
+			begin = end;
+		}
+	}
+	EXPECT_EQ(victims, tried);
+	EXPECT_EQ(real, tried) << "the flooder's own that are answered come about";
+	EXPECT_LE(conn_owner_used(t, ATTACKER), QUOTA);
+	for (uint32_t i = 0; i < 2000; i++)
+		ASSERT_TRUE(is_there(VICTIM, i));
+	std::nth_element(seconds.begin() + 1, seconds.begin() + 6, seconds.begin() + 11);
+	double early = seconds[6];
+	std::nth_element(seconds.end() - 10, seconds.end() - 5, seconds.end());
+	double late = *(seconds.end() - 5);
+	printf("a second's SYNs took %.2f s early, %.2f s late\n", early, late);
+	EXPECT_LT(late, 4 * early) << "a SYN does not cost more the longer it lasts";
+	// It is over: within 5 s whoever was flooded through opens what it likes, and nothing of the flood outlives its 30 s.
+	for (uint32_t i = 0; i < 5000; i++) {
+		conn_age(t, 0, ++now, 32);
+		ASSERT_EQ(create(ATTACKER, 200'000 + i, &ref), 0);
+		answer(ref);
+	}
+	for (uint32_t i = 0; i < 40'000; i++)
+		conn_age(t, 0, ++now, 64);
+	EXPECT_EQ(stats().half_open, 0u);
 }
 
 // FAULTS C1, scaled down, without any quota to help.
