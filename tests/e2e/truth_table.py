@@ -11,7 +11,7 @@ from truth_world import Agent, World
 
 PROBES = [("TCP", 80), ("TCP", 81), ("UDP", 80), ("UDP", 81), ("SCTP", 80), ("SCTP", 81), ("ICMP", None)]
 SETTINGS = """memory = { megabytes = 512; mbufs = 65536; };
-tables = { connections = 524288; };
+tables = { connections = 1048576; };
 connections = { timeouts = { tcp_syn_sent = 30; tcp_syn_received = 30; tcp_close = 1; sctp_cookie_wait = 30; sctp_cookie_echoed = 30; sctp_closed = 30; udp = 30; udp_answered = 30; icmp = 30; other = 30; }; };
 """
 
