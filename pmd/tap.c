@@ -2,7 +2,6 @@
 #include <weft/port.h>
 
 #include <limits.h>
-#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <rte_cycles.h>
 #include <rte_ether.h>
@@ -17,6 +16,7 @@
 #include "buffer.h"
 #include "port_core.h"
 #include "tap_device.h"
+#include "virtio_header.h"
 
 #define WATCH_MS 1000
 #define VLAN_LEN 4
@@ -183,16 +183,10 @@ fail:
 static bool
 accept_frame(struct rte_mbuf *m, const struct virtio_net_hdr *h)
 {
-	if (m->data_len < RTE_ETHER_HDR_LEN || h->gso_type != VIRTIO_NET_HDR_GSO_NONE)
+	if (m->data_len < RTE_ETHER_HDR_LEN || !virtio_header_read(h, m))
 		return false;
-	if (h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) {
-		if (h->csum_start < RTE_ETHER_HDR_LEN ||
-		    (uint32_t)h->csum_start + h->csum_offset + sizeof(uint16_t) > m->data_len)
-			return false;
-		offload_rx_partial(m, h->csum_start, h->csum_offset);
-	} else if (h->flags & VIRTIO_NET_HDR_F_DATA_VALID) {
+	if (!offload_is_partial(m) && h->flags & VIRTIO_NET_HDR_F_DATA_VALID)
 		m->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-	}
 	return true;
 }
 
@@ -259,11 +253,7 @@ write_frame(int fd, struct rte_mbuf *m)
 {
 	struct virtio_net_hdr h = {0};
 	struct iovec iov[2] = {{&h, sizeof(h)}, {rte_pktmbuf_mtod(m, void *), m->data_len}};
-	if (offload_is_partial(m)) {
-		h.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-		h.csum_start = offload_csum_start(m);
-		h.csum_offset = offload_csum_offset(m);
-	}
+	virtio_header_write(&h, m);
 	return writev(fd, iov, 2) >= 0 || errno == EINVAL || errno == EFAULT;
 }
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vhost_split.h"
 
-#include <rte_ether.h>
 #include <rte_prefetch.h>
-
-#include <weft/offload.h>
 
 #include "buffer.h"
 #include "kick.h"
+#include "virtio_header.h"
 
 /* A descriptor, read and checked: what follows uses nothing else of it. */
 struct piece {
@@ -187,20 +185,6 @@ chain_next(struct chain *c)
 	return chain_load(c) ? 1 : -1;
 }
 
-/* What the header says of the checksum, or false when header and frame do not fit. */
-static bool
-accept_frame(struct rte_mbuf *m, const struct virtio_net_hdr *h)
-{
-	if (h->gso_type != VIRTIO_NET_HDR_GSO_NONE) /* not offered */
-		return false;
-	if ((h->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) == 0)
-		return true;
-	if (h->csum_start < RTE_ETHER_HDR_LEN || (uint32_t)h->csum_start + h->csum_offset + sizeof(uint16_t) > m->data_len)
-		return false;
-	offload_rx_partial(m, h->csum_start, h->csum_offset);
-	return true;
-}
-
 /* A frame out of any buffer; false: it is none, or does not fit. */
 static __rte_noinline bool
 gather(const struct split *s, const struct split_ring *r, uint16_t head, struct rte_mbuf *m, uint16_t port, uint32_t room)
@@ -224,7 +208,7 @@ gather(const struct split *s, const struct split_ring *r, uint16_t head, struct 
 	if (more < 0 || got <= s->header)
 		return false;
 	m->pkt_len = m->data_len = (uint16_t)(got - s->header);
-	return !s->checksums || accept_frame(m, &h.hdr);
+	return !s->checksums || virtio_header_read(&h.hdr, m);
 }
 
 static __rte_always_inline bool
@@ -238,7 +222,7 @@ receive_one(const struct split *s, const struct split_ring *r, const struct piec
 	memcpy(&h, piece->data, sizeof(h));
 	buffer_fill(m, port, (uint16_t)length);
 	buffer_copy(rte_pktmbuf_mtod(m, void *), piece->data + s->header, length);
-	return likely((h.flags | h.gso_type) == 0) || !s->checksums || accept_frame(m, &h);
+	return likely((h.flags | h.gso_type) == 0) || !s->checksums || virtio_header_read(&h, m);
 }
 
 uint16_t
@@ -269,11 +253,7 @@ static __rte_always_inline void
 header_write(const struct split *s, uint8_t *to, const struct rte_mbuf *m, uint16_t buffers)
 {
 	struct virtio_net_hdr_mrg_rxbuf h = {.num_buffers = buffers};
-	if (unlikely(offload_is_partial(m))) {
-		h.hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
-		h.hdr.csum_start = offload_csum_start(m);
-		h.hdr.csum_offset = offload_csum_offset(m);
-	}
+	virtio_header_write(&h.hdr, m);
 	if (likely(s->header == sizeof(h)))
 		memcpy(to, &h, sizeof(h));
 	else
