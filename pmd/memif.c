@@ -25,18 +25,6 @@ struct cursor {
 	struct piece piece[BURST];
 };
 
-/* The peer's core owns the line: asking for it to write saves a second trip. Where there is no such instruction it is a
- * NOP. */
-static __rte_always_inline void
-prefetch_to_write(const void *p)
-{
-#ifdef __x86_64__
-	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
-#else
-	rte_prefetch0_write(p);
-#endif
-}
-
 static __rte_noinline void
 fail(struct port *p, uint16_t queue, struct memif_link *l, enum memif_fault why)
 {
@@ -252,7 +240,7 @@ transmit(struct port *p, uint16_t queue, struct cursor *c, struct rte_mbuf **m, 
 			c->avail = c->read;
 			break;
 		}
-		prefetch_to_write(c->piece[c->read].data);
+		buffer_prefetch_to_write(c->piece[c->read].data);
 	}
 	for (sent = 0; sent < n; sent++) {
 		const struct rte_mbuf *from = m[sent];

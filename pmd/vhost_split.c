@@ -84,8 +84,8 @@ pieces_read(const struct split *s, struct split_ring *r, struct piece *piece, ui
 		piece[i].length = length;
 		/* A short frame and its header: two lines. */
 		if (flags & VRING_DESC_F_WRITE) {
-			rte_prefetch0_write(piece[i].data);
-			rte_prefetch0_write(piece[i].data + RTE_CACHE_LINE_SIZE);
+			buffer_prefetch_to_write(piece[i].data);
+			buffer_prefetch_to_write(piece[i].data + RTE_CACHE_LINE_SIZE);
 		} else {
 			rte_prefetch0(piece[i].data);
 			rte_prefetch0(piece[i].data + RTE_CACHE_LINE_SIZE);
