@@ -124,17 +124,31 @@ vhost_rings_attach(struct guest *g)
 		__atomic_store_n(&g->split, split_create(g->vid, features), __ATOMIC_RELEASE);
 }
 
+/* With the lock, which describe has: workers find the guest's rings no more. */
+static struct split *
+rings_take(struct guest *g)
+{
+	struct split *s = g->split;
+	__atomic_store_n(&g->split, NULL, __ATOMIC_RELEASE);
+	return s;
+}
+
+static void
+workers_leave(const struct vhost *v)
+{
+	if (!__atomic_load_n(&v->quiet, __ATOMIC_ACQUIRE))
+		rcu_synchronize();
+}
+
 void
 vhost_rings_detach(struct guest *g)
 {
-	pthread_mutex_lock(&lock); /* of describe */
-	struct split *s = g->split;
-	__atomic_store_n(&g->split, NULL, __ATOMIC_RELEASE);
+	pthread_mutex_lock(&lock);
+	struct split *s = rings_take(g);
 	pthread_mutex_unlock(&lock);
 	if (s == NULL)
 		return;
-	if (!__atomic_load_n(&g->v->quiet, __ATOMIC_ACQUIRE))
-		rcu_synchronize();
+	workers_leave(g->v);
 	split_destroy(s, g->vid);
 }
 
@@ -149,10 +163,11 @@ guest_stop(struct guest *g)
 	bool served = v->guest == g;
 	if (served)
 		__atomic_store_n(&v->guest, NULL, __ATOMIC_RELEASE);
+	struct split *s = rings_take(g);
 	pthread_mutex_unlock(&lock);
-	if (served)
-		rcu_synchronize();
-	vhost_rings_detach(g);
+	if (served || s != NULL)
+		workers_leave(v);
+	split_destroy(s, g->vid);
 	__atomic_store_n(&g->library, false, __ATOMIC_RELAXED);
 	if (!served)
 		return;
@@ -222,13 +237,11 @@ on_new_device(int vid)
 {
 	struct guest *g = vhost_guest_of(vid);
 	uint64_t features = 0;
-	if (g == NULL)
+	if (g == NULL || g->spoiled)
 		return -1;
 	rte_vhost_get_negotiated_features(vid, &features);
 	g->csum = features & 1ULL << VIRTIO_NET_F_GUEST_CSUM;
 	g->packed = features & 1ULL << VIRTIO_F_RING_PACKED;
-	if (g->spoiled)
-		return -1;
 	vhost_rings_attach(g);
 	pthread_mutex_lock(&lock);
 	g->running = true;

@@ -28,12 +28,12 @@ ring_usable(struct guest *g, unsigned int ring)
 	if (likely(!r->greet))
 		return true;
 	const struct split *s = __atomic_load_n(&g->split, __ATOMIC_ACQUIRE);
-	if (s != NULL)
+	if (s != NULL) {
 		split_call(s, ring);
-	if (s != NULL)
 		r->greet = 0;
-	else if (__atomic_load_n(&g->library, __ATOMIC_RELAXED))
+	} else if (__atomic_load_n(&g->library, __ATOMIC_RELAXED)) {
 		r->greet = rte_vhost_vring_call_nonblock(g->vid, (uint16_t)ring) == -EAGAIN;
+	}
 	return true;
 }
 

@@ -82,6 +82,8 @@ pieces_read(const struct split *s, struct split_ring *r, struct piece *piece, ui
 		if (unlikely(length != d.length))
 			piece[i].data = NULL;
 		piece[i].length = length;
+		if (unlikely(piece[i].data == NULL))
+			continue;
 		/* A short frame and its header: two lines. */
 		if (flags & VRING_DESC_F_WRITE) {
 			buffer_prefetch_to_write(piece[i].data);
