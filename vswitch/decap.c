@@ -8,7 +8,7 @@
 
 #include <weft/pipeline.h>
 
-#define VXLAN_FLAG_I 0x08000000u
+#include "parse.h"
 
 /* What the outer header says of congestion goes on with the inner packet (RFC 6040 4.2). False: must be dropped. */
 static bool
@@ -54,7 +54,7 @@ check_outer(const struct burst *b, uint32_t i)
 	if (udp->dgram_cksum != 0 && !verified && rte_ipv4_udptcp_cksum_verify(ip, udp) != 0)
 		return DROP_VXLAN_CHECKSUM;
 	const struct rte_vxlan_hdr *vxlan = (const void *)(udp + 1);
-	return vxlan->vx_flags & rte_cpu_to_be_32(VXLAN_FLAG_I) ? -1 : DROP_VXLAN_HEADER;
+	return vxlan->vx_flags & VXLAN_FLAG_I ? -1 : DROP_VXLAN_HEADER;
 }
 
 void

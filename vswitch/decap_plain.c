@@ -17,8 +17,6 @@
 #include "parse.h"
 #include "plain.h"
 
-#define VXLAN_FLAG_I RTE_BE32(0x08000000)
-
 struct outer {
 	struct rte_ether_hdr eth;
 	struct rte_ipv4_hdr ip;

@@ -24,6 +24,9 @@ bool is_tunnel(const struct config *c, const uint8_t *frame, uint16_t len);
  */
 bool parse_plain4(struct burst *b, uint32_t i, uint32_t network, uint32_t source, uint32_t back);
 
+/* RFC 7348 section 5: the VNI is valid. In network byte order. */
+#define VXLAN_FLAG_I RTE_BE32(0x08000000)
+
 /*
  * decap_plain.c: the tunnel's packets that are what most are, of a burst from the uplink, without their outer headers and on their way.
  * Returns the set of the others, to which nothing has been done.

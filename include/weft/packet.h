@@ -112,7 +112,6 @@ packet_after(packet_set set, uint32_t i)
 /* for (i in set), lowest first; the set is looked at each time */
 #define BURST_FOREACH(i, set) for (uint32_t i = packet_after((set), UINT32_MAX); i < WEFT_BURST; i = packet_after((set), i))
 
-
 static inline packet_set
 packet_bit(uint32_t i)
 {
